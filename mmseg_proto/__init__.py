@@ -1,0 +1,17 @@
+"""Non-learnable prototypes in place of the softmax classifier of any MMSegmentation decoder.
+
+Importing the package registers its modules in MMSegmentation's own registries.
+"""
+
+from mmseg_proto._host import allow_checkpoint_globals, require_host
+from mmseg_proto.version import __version__
+
+# Before anything that imports the host: its own errors do not say what to install.
+require_host()
+allow_checkpoint_globals()
+
+from mmseg_proto.heads import ProtoDecodeHead  # noqa: E402
+from mmseg_proto.hooks import PrototypeUpdateHook  # noqa: E402
+from mmseg_proto.losses import PixelPrototypeLoss  # noqa: E402
+
+__all__ = ["PixelPrototypeLoss", "ProtoDecodeHead", "PrototypeUpdateHook", "__version__"]

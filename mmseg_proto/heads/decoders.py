@@ -1,0 +1,133 @@
+"""Which decoders can be swapped, and what they take."""
+
+import difflib
+import inspect
+from collections.abc import Iterator
+from types import CodeType, FunctionType
+from typing import Any
+
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.registry import MODELS
+
+_EXAMPLES = "FCNHead, UPerHead or SegformerHead"
+
+
+def resolve_decoder(decoder: str | type | None) -> type:
+    """Find the class of a decoder and make sure that prototypes can replace its classifier.
+
+    Args:
+        decoder: Name in the host's registry, or the class itself.
+
+    Returns:
+        type: A subclass of the host's `BaseDecodeHead` that classifies through `cls_seg`.
+
+    Raises:
+        TypeError: If `decoder` is missing or neither a name nor a class.
+        ValueError: If the name is unknown or the decoder has no classifier to swap.
+    """
+    if decoder is None:
+        raise TypeError(
+            "Expected `decoder`, the decode head whose classifier is swapped, but got none. Add it "
+            "to the head, e.g. dict(type='ProtoDecodeHead', decoder='SegformerHead')."
+        )
+    if isinstance(decoder, str):
+        found = MODELS.get(decoder)
+        if found is None:
+            raise ValueError(_unknown_decoder(decoder))
+        decoder = found
+    if not isinstance(decoder, type):
+        raise TypeError(
+            f"Expected `decoder` to be a registry name or a class, but got {decoder!r}."
+        )
+    reason = _why_not(decoder)
+    if reason:
+        raise no_classifier_error(decoder.__name__, reason)
+    return decoder
+
+
+def no_classifier_error(name: str, reason: str) -> ValueError:
+    """Return the error for a decoder without a classifier that could be swapped."""
+    return ValueError(
+        f"Expected `decoder` to be a decode head with a softmax classifier over pixel features, but "
+        f"{name} has none to swap: {reason}. Keep {name} as it is, or use a decoder such as "
+        f"{_EXAMPLES}."
+    )
+
+
+def accepted_arguments(decoder: type) -> set[str]:
+    """Collect the argument names that the constructor of a decoder takes.
+
+    Follows ``**kwargs`` to the constructors of its base classes, as the host's heads do.
+    """
+    names: set[str] = set()
+    for cls in decoder.__mro__:
+        init = cls.__dict__.get("__init__")
+        if init is None:
+            continue
+        parameters = list(inspect.signature(init).parameters.values())[1:]
+        variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+        names |= {p.name for p in parameters if p.kind not in variadic}
+        if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
+            break
+    return names
+
+
+def check_arguments(decoder: type, arguments: dict[str, Any], own: set[str]) -> None:
+    """Refuse arguments that neither the decoder nor the prototype head knows.
+
+    Args:
+        decoder: Class of the decoder.
+        arguments: Arguments meant for the decoder.
+        own: Names of the prototype head's own arguments, for suggestions.
+
+    Raises:
+        TypeError: Naming the unknown arguments and near matches.
+    """
+    known = accepted_arguments(decoder)
+    unknown = sorted(set(arguments) - known)
+    if not unknown:
+        return
+    hints = [m for name in unknown for m in difflib.get_close_matches(name, known | own, n=1)]
+    suggestion = f" Did you mean {', '.join(hints)}?" if hints else ""
+    raise TypeError(
+        f"Expected arguments of {decoder.__name__} or of ProtoDecodeHead ({', '.join(sorted(own))}), "
+        f"but got unknown {', '.join(unknown)}.{suggestion}"
+    )
+
+
+def _unknown_decoder(name: str) -> str:
+    heads = [key for key, cls in MODELS.module_dict.items() if _is_decode_head(cls)]
+    close = difflib.get_close_matches(name, heads, n=3)
+    hint = f"Did you mean {' or '.join(close)}?" if close else f"Examples: {_EXAMPLES}."
+    return (
+        f"Expected `decoder` to be the registry name of a decode head, but got {name!r}. {hint} A head "
+        "of your own must be imported by `custom_imports` first."
+    )
+
+
+def _is_decode_head(cls: Any) -> bool:
+    return isinstance(cls, type) and issubclass(cls, BaseDecodeHead)
+
+
+def _why_not(decoder: type) -> str | None:
+    """Return why a decoder cannot be swapped, or None if nothing speaks against it."""
+    if not _is_decode_head(decoder):
+        return "it is not a decode head of MMSegmentation (BaseDecodeHead)"
+    if decoder.cls_seg is not BaseDecodeHead.cls_seg:  # type: ignore[attr-defined]
+        return "it classifies by a `cls_seg` of its own"
+    own_classes = [
+        cls for cls in decoder.__mro__ if _is_decode_head(cls) and cls is not BaseDecodeHead
+    ]
+    if not any("cls_seg" in names for cls in own_classes for names in _names_used(cls)):
+        return "its predictions come from class queries or masks, not from `cls_seg`"
+    return None
+
+
+def _names_used(cls: type) -> Iterator[tuple[str, ...]]:
+    """Yield the attribute names that the functions of a class use."""
+    functions = [item for item in vars(cls).values() if isinstance(item, FunctionType)]
+    pending = [function.__code__ for function in functions]
+    while pending:
+        code = pending.pop()
+        yield code.co_names
+        pending += [const for const in code.co_consts if isinstance(const, CodeType)]

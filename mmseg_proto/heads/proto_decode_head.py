@@ -1,0 +1,244 @@
+"""The decode head that swaps the softmax classifier of any decoder for prototypes."""
+
+import inspect
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import torch
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.registry import MODELS
+from torch import Tensor
+
+from mmseg_proto.losses import repair_class_weighted_losses
+from mmseg_proto.ops import sample_labels
+from mmseg_proto.prototypes import PrototypeBank
+
+from .classifier import LabelledPixels, PrototypeClassifier
+from .decoders import check_arguments, no_classifier_error, resolve_decoder
+from .embedding import PixelEmbedding
+from .settings import (
+    ClusteringSettings,
+    ProjectionSettings,
+    ScaleSettings,
+    SeedingSettings,
+    read_settings,
+)
+
+_LAYER_NORM = {"type": "LN"}
+_HOOK_LINE = "default_hooks = dict(prototype=dict(type='PrototypeUpdateHook'))"
+
+
+@MODELS.register_module()
+class ProtoDecodeHead:
+    """Any decode head of MMSegmentation with prototypes in place of its softmax classifier.
+
+    Building it makes a subclass of the named decoder: parameter names, `isinstance` and the
+    decoder's own losses stay as they are, and softmax checkpoints load by their old names. The
+    decoder's `conv_seg` is gone, `cls_seg` gives the scaled cosine of the nearest prototype of
+    each class.
+
+    Training needs the `PrototypeUpdateHook`, which moves the prototypes after each step.
+
+    Args:
+        decoder: Registry name or class of the decode head to swap.
+        num_prototypes: Prototypes per class, at least 1. Defaults to 10.
+        projection: Optional 1x1 convolutions before the embedding, a dict with `out_channels` and
+            `num_layers`. Defaults to None: the decoder's features are the embedding.
+        feature_norm: Norm over channels before l2 normalisation, an mmcv norm config or None.
+            Defaults to ``dict(type='LN')``.
+        score_scale: Scale from cosines to logits, a dict with `init`, `learnable`, `min` and
+            `max`. Defaults to one learned scalar that starts at 10.
+        loss_prototype: Config of the prototype losses. Defaults to ``dict(type='PixelPrototypeLoss')``.
+        clustering: Within-class clustering, a dict with `kappa` and `iterations`.
+        seeding: How prototypes start, a dict with `source`, `candidates`,
+            `eager_iterations`, `interval` and `seed`.
+        decay: Weight of the old prototype in each update (mu in eq. 14). Defaults to 0.999.
+        **decoder_arguments: Everything that the named decoder takes.
+
+    Raises:
+        TypeError: If the decoder is missing or an argument is unknown.
+        ValueError: If the decoder has no classifier to swap, predicts one channel
+            (``out_channels=1``), or a setting is out of range.
+    """
+
+    def __new__(cls, *, decoder: str | type | None = None, **kwargs: Any) -> "ProtoDecodeHead":
+        """Make an instance of the subclass of the named decoder."""
+        if issubclass(cls, BaseDecodeHead):
+            return super().__new__(cls)
+        return super().__new__(_swapped_class(resolve_decoder(decoder)))
+
+    def __init__(
+        self,
+        *,
+        decoder: str | type,
+        num_prototypes: int = 10,
+        projection: Mapping[str, Any] | None = None,
+        feature_norm: Mapping[str, Any] | None = _LAYER_NORM,
+        score_scale: Mapping[str, Any] | None = None,
+        loss_prototype: Mapping[str, Any] | None = None,
+        clustering: Mapping[str, Any] | None = None,
+        seeding: Mapping[str, Any] | None = None,
+        decay: float = 0.999,
+        **decoder_arguments: Any,
+    ) -> None:
+        own = set(inspect.signature(ProtoDecodeHead.__init__).parameters)
+        check_arguments(
+            resolve_decoder(decoder), decoder_arguments, own - {"self", "decoder_arguments"}
+        )
+        _refuse_binary(decoder_arguments.get("out_channels"), decoder_arguments.get("num_classes"))
+        super().__init__(**decoder_arguments)
+        self._remove_softmax_classifier()
+        self.loss_decode = repair_class_weighted_losses(self.loss_decode)
+        self.loss_prototype = MODELS.build({"type": "PixelPrototypeLoss", **(loss_prototype or {})})
+        settings = projection and read_settings(ProjectionSettings, projection, "projection")
+        embedding = PixelEmbedding(self.channels, settings or None, feature_norm)
+        self.prototype_classifier = PrototypeClassifier(
+            embedding,
+            PrototypeBank(self.num_classes, num_prototypes, embedding.channels, decay),
+            read_settings(ScaleSettings, score_scale, "score_scale"),
+            read_settings(ClusteringSettings, clustering, "clustering"),
+            read_settings(SeedingSettings, seeding, "seeding"),
+        )
+        self._hook_attached = False
+        self._labels: Tensor | None = None
+        self._pixels: LabelledPixels | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by the decoder's class, since the subclass has no importable name."""
+        return _empty_head, (type(self).__bases__[1],), self.__dict__
+
+    def attach_hook(self) -> None:
+        """Tell the head that somebody moves its prototypes after each step.
+
+        Called by `PrototypeUpdateHook`. A training loop of your own calls it once, and then
+        `prototype_classifier.begin_step` and `end_step` around each optimiser step.
+        """
+        self._hook_attached = True
+        self.prototype_classifier.refresh()
+
+    def cls_seg(self, feat: Tensor) -> Tensor:
+        """Score each pixel by its nearest prototype of each class.
+
+        Args:
+            feat: Decoder features, shape ``(B, channels, H, W)``.
+
+        Returns:
+            Tensor: Logits with shape ``(B, num_classes, H, W)``.
+        """
+        classifier = self.prototype_classifier
+        features = feat if self.dropout is None else self.dropout(feat)
+        if self._labels is None:
+            logits: Tensor = classifier(features)
+            return logits
+        labels = sample_labels(self._labels, feat.shape[-2:], self.align_corners).flatten()
+        if self.training:
+            # Seeds without dropout: a zeroed channel would stay zero in the prototype.
+            classifier.seed_if_due(feat, labels)
+        logits, self._pixels = classifier.forward_labelled(
+            features, labels, self.loss_prototype.temperature
+        )
+        return logits
+
+    def loss(self, inputs: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """Compute the decoder's own losses and the prototype losses.
+
+        Args:
+            inputs: Features of the backbone.
+            *args: What the decoder's `loss` takes besides, `batch_data_samples` among it.
+            **kwargs: The same by name.
+
+        Returns:
+            dict[str, Tensor]: The decoder's losses, ``loss_ppc`` and ``loss_ppd``.
+
+        Raises:
+            RuntimeError: If the head is trained without `PrototypeUpdateHook`.
+        """
+        if self.training and not self._hook_attached:
+            raise RuntimeError(
+                "Expected a PrototypeUpdateHook, without which prototypes never move, but found none. "
+                f"Add this line to the config: {_HOOK_LINE}"
+            )
+        host_loss = super().loss  # type: ignore[misc]
+        bound = inspect.signature(host_loss).bind(inputs, *args, **kwargs)
+        labels = super()._stack_batch_gt(bound.arguments["batch_data_samples"])  # type: ignore[misc]
+        outside = (labels < 0) | (labels >= self.num_classes)
+        self._labels = labels.squeeze(1).masked_fill(outside.squeeze(1), -1)
+        try:
+            losses: dict[str, Tensor] = host_loss(inputs, *args, **kwargs)
+            losses.update(self._prototype_losses())
+        finally:
+            self._labels = self._pixels = None
+        return losses
+
+    def _prototype_losses(self) -> dict[str, Tensor]:
+        pixels = self._pixels
+        if pixels is None:
+            name = type(self).__bases__[1].__name__
+            raise no_classifier_error(name, "its forward pass never called `cls_seg`")
+        positive = self.prototype_classifier.assign(pixels, keep=self.training)
+        losses: dict[str, Tensor] = self.loss_prototype(
+            positive, pixels.log_partition, pixels.labels >= 0
+        )
+        return losses
+
+    def _stack_batch_gt(self, batch_data_samples: Any) -> Tensor:
+        """Stack label maps; a class that has no prototype yet is ignored.
+
+        Such a class cannot be predicted, and its cross-entropy would only push pixels away from
+        all others. It may be in the full label map and fall between the feature map's pixels.
+        """
+        labels: Tensor = super()._stack_batch_gt(batch_data_samples)  # type: ignore[misc]
+        if self._labels is None or self.ignore_index is None:
+            return labels
+        exists = self.prototype_classifier.bank.alive_mask.any(dim=1)
+        inside = (labels >= 0) & (labels < self.num_classes)
+        missing = inside & ~exists[torch.where(inside, labels, 0)]
+        return labels.masked_fill(missing, self.ignore_index)
+
+    def _remove_softmax_classifier(self) -> None:
+        name = type(self).__bases__[1].__name__
+        if "conv_seg" not in self._modules:
+            raise no_classifier_error(name, "it builds no `conv_seg`")
+        _refuse_binary(self.out_channels, self.num_classes)
+        del self.conv_seg
+        self.init_cfg = _without_conv_seg(self.init_cfg)
+
+
+@cache
+def _swapped_class(decoder: type) -> type:
+    """Make the subclass of a decoder that classifies by prototypes."""
+    namespace = {"__module__": __name__, "__doc__": ProtoDecodeHead.__doc__}
+    return type(decoder)(f"Proto{decoder.__name__}", (ProtoDecodeHead, decoder), namespace)
+
+
+def _empty_head(decoder: type) -> ProtoDecodeHead:
+    """Return a head whose state is filled in by unpickling or copying."""
+    cls: type[ProtoDecodeHead] = _swapped_class(decoder)
+    return cls.__new__(cls)
+
+
+def _refuse_binary(out_channels: int | None, num_classes: int | None) -> None:
+    if out_channels == 1 or (out_channels is None and num_classes == 1):
+        raise ValueError(
+            "Expected one output channel per class, but got a binary head with out_channels=1: a "
+            "single sigmoid channel has no background prototypes. Set num_classes=2 and out_channels=2 "
+            "(with use_sigmoid=False in loss_decode), so that background and foreground each get prototypes."
+        )
+
+
+def _without_conv_seg(init_cfg: Any) -> Any:
+    """Drop what an `init_cfg` says about `conv_seg`, which exists no more."""
+    if isinstance(init_cfg, list | tuple):
+        kept = [_without_conv_seg(item) for item in init_cfg]
+        return [item for item in kept if item is not None] or None
+    if not init_cfg or "override" not in init_cfg:
+        return init_cfg
+    overrides = init_cfg["override"]
+    single = isinstance(overrides, Mapping)
+    kept = [o for o in ([overrides] if single else overrides) if o.get("name") != "conv_seg"]
+    rest = {key: value for key, value in init_cfg.items() if key != "override"}
+    if kept:
+        return {**rest, "override": kept[0] if single else kept}
+    # Without a layer, the config was there for its overrides alone.
+    return rest if "layer" in rest else None

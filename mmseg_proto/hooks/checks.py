@@ -1,0 +1,65 @@
+"""Checks of data against prototype heads, made while everything is still on the CPU."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+#: Values and files that a message names before it says "and more".
+_SHOWN = 3
+
+
+def check_class_count(dataset: Any, num_classes: int, head: str) -> None:
+    """Compare the classes of a data set with those of a head.
+
+    Args:
+        dataset: Data set with `metainfo`; one that names no classes passes.
+        num_classes: Number of classes of the head.
+        head: Name of the head in the model, for the message.
+
+    Raises:
+        ValueError: If the numbers differ.
+    """
+    classes = getattr(dataset, "metainfo", {}).get("classes")
+    if classes is not None and len(classes) != num_classes:
+        raise ValueError(
+            f"Expected `num_classes` of {head} to be {len(classes)}, the number of classes of "
+            f"{type(dataset).__name__}, but got {num_classes}. Set model.{head}.num_classes={len(classes)} "
+            "or check `metainfo` of the data set."
+        )
+
+
+def check_labels(
+    data_samples: Sequence[Any], num_classes: int, ignore_index: int | None, head: str
+) -> None:
+    """Refuse labels that are neither a class nor ignored, before a device kernel sees them.
+
+    Args:
+        data_samples: Samples of a batch with `gt_sem_seg`.
+        num_classes: Number of classes of the head.
+        ignore_index: Label that is ignored, or None.
+        head: Name of the head in the model, for the message.
+
+    Raises:
+        ValueError: Naming the values, the number of classes and the first files.
+    """
+    values: set[int] = set()
+    files: list[str] = []
+    for sample in data_samples:
+        labels = sample.gt_sem_seg.data
+        wrong = (labels < 0) | (labels >= num_classes)
+        if ignore_index is not None:
+            wrong &= labels != ignore_index
+        if bool(wrong.any()):
+            values |= set(torch.unique(labels[wrong]).tolist())
+            files.append(str(sample.get("seg_map_path") or sample.get("img_path") or "unnamed"))
+    if not values:
+        return
+    shown = ", ".join(str(value) for value in sorted(values)[:_SHOWN])
+    more = " and more" if len(values) > _SHOWN else ""
+    raise ValueError(
+        f"Expected labels in [0, {num_classes - 1}] for the {num_classes} classes of {head}"
+        f"{'' if ignore_index is None else f', or {ignore_index} (ignore_index)'}, but got {shown}{more} in "
+        f"{len(files)} label map(s) of the batch, first {', '.join(files[:_SHOWN])}. Check `num_classes`, "
+        "`reduce_zero_label` and the label map of the data set."
+    )

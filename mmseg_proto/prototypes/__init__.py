@@ -1,0 +1,18 @@
+"""Prototypes: their state, how they start, how they move and how they fare."""
+
+from .bank import PrototypeBank, move_prototypes
+from .health import intra_class_cosine, live_share, usage_perplexity
+from .seeding import draw_candidates, extend_by_kmeans_plus_plus
+from .statistics import PrototypeStatistics, collect_statistics
+
+__all__ = [
+    "PrototypeBank",
+    "PrototypeStatistics",
+    "collect_statistics",
+    "draw_candidates",
+    "extend_by_kmeans_plus_plus",
+    "intra_class_cosine",
+    "live_share",
+    "move_prototypes",
+    "usage_perplexity",
+]

@@ -1,0 +1,50 @@
+"""Numbers that show whether prototypes live: existence, use and diversity."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def live_share(alive: Tensor) -> Tensor:
+    """Share of prototypes that exist.
+
+    Args:
+        alive: Which prototypes exist, shape ``(C, K)``, bool.
+
+    Returns:
+        Tensor: Share in [0, 1], shape ``(C,)``.
+    """
+    return alive.float().mean(dim=1)
+
+
+def usage_perplexity(usage: Tensor) -> Tensor:
+    """Effective number of prototypes that pixels of a class are nearest to.
+
+    Measured on nearest-prototype wins. Clustering assigns equal shares by construction and
+    would look perfect even if all prototypes of a class were one point.
+
+    Args:
+        usage: Wins of each prototype, or shares of them, shape ``(C, K)``, at least 0.
+
+    Returns:
+        Tensor: Perplexity in [1, K], shape ``(C,)``; NaN for a class never seen.
+    """
+    share = usage / usage.sum(dim=1, keepdim=True)
+    return torch.special.entr(share).sum(dim=1).exp()
+
+
+def intra_class_cosine(prototypes: Tensor, alive: Tensor) -> Tensor:
+    """Mean cosine between the prototypes of a class: near 1 when they have collapsed.
+
+    Args:
+        prototypes: Prototypes, shape ``(C, K, D)``.
+        alive: Which of them exist, shape ``(C, K)``, bool.
+
+    Returns:
+        Tensor: Mean over pairs in [-1, 1], shape ``(C,)``; NaN for a class with fewer than two.
+    """
+    directions = F.normalize(prototypes, dim=-1) * alive[..., None]
+    count = alive.sum(dim=1)
+    # The sum over all pairs is the squared norm of the sum; each of the K own pairs is 1.
+    pairs = directions.sum(dim=1).square().sum(dim=-1) - count
+    return torch.where(count > 1, pairs / (count * (count - 1)), torch.nan)

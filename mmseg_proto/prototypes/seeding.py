@@ -1,0 +1,90 @@
+"""Where prototypes start: on real embeddings, spread out as in k-means++.
+
+Random starts lie far from the data, and with a decay of 0.999 they stay there for hundreds of
+iterations. So a class gets its prototypes from the pixels it is first seen with.
+
+Sources:
+    [0] Arthur and Vassilvitskii, "k-means++: The Advantages of Careful Seeding", SODA 2007
+"""
+
+import torch
+from torch import Tensor
+
+#: Squared distances below this are rounding: such a candidate repeats a prototype.
+_SAME = 1e-6
+
+
+@torch.no_grad()
+def draw_candidates(
+    embeddings: Tensor, labels: Tensor, classes: Tensor, limit: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Draw up to `limit` random pixels of each class.
+
+    Reads pixel counts on the host, so it belongs to the rare iterations in which seeding happens.
+
+    Args:
+        embeddings: Pixel embeddings, shape ``(N, D)``, unit norm.
+        labels: Class of each pixel, shape ``(N,)``, int64 in ``[-1, C)``.
+        classes: Classes to draw for, shape ``(M,)``, int64.
+        limit: Largest number of pixels a class, at least 1.
+        generator: Source of randomness, on the CPU.
+
+    Returns:
+        tuple[Tensor, Tensor]: Candidates ``(M, limit, D)`` in fp32 on the CPU, zero where a class has
+        fewer pixels, and a mask ``(M, limit)`` of the real ones.
+    """
+    candidates = torch.zeros(len(classes), limit, embeddings.shape[1])
+    labels = labels.cpu()
+    order = torch.randperm(len(labels), generator=generator)
+    shuffled = labels[order]
+    by_class = torch.argsort(shuffled, stable=True)
+    ranked = shuffled[by_class].contiguous()
+    first = torch.searchsorted(ranked, classes.cpu())
+    size = torch.searchsorted(ranked, classes.cpu(), right=True) - first
+    mask = torch.arange(limit) < size[:, None]
+    position = (first[:, None] + torch.arange(limit))[mask]
+    pixels = order[by_class[position]]
+    candidates[mask] = embeddings[pixels.to(embeddings.device)].float().cpu()
+    return candidates, mask
+
+
+@torch.no_grad()
+def extend_by_kmeans_plus_plus(
+    candidates: Tensor,
+    mask: Tensor,
+    prototypes: Tensor,
+    alive: Tensor,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Fill the missing prototypes of each class from its candidates, far ones first.
+
+    Each new prototype is a candidate, drawn with a probability in proportion to its squared
+    distance from the nearest prototype of its class [0]. A class with fewer distinct
+    candidates than free places leaves the rest of them free for a later call.
+
+    Args:
+        candidates: Unit-norm candidates, shape ``(M, P, D)``.
+        mask: Which of them are real, shape ``(M, P)``, bool.
+        prototypes: Prototypes so far, shape ``(M, K, D)``.
+        alive: Which of them exist, shape ``(M, K)``, bool.
+        generator: Source of randomness, on the device of `candidates`.
+
+    Returns:
+        tuple[Tensor, Tensor]: Prototypes and their existence, shapes as given; existing ones unchanged.
+    """
+    prototypes, alive = prototypes.clone(), alive.clone()
+    rows = torch.arange(len(candidates))
+    for place in range(prototypes.shape[1]):
+        cosine = torch.einsum("mpd,mkd->mpk", candidates, prototypes)
+        # Squared Euclidean distance of unit vectors; everything is far from no prototype.
+        distance = (2 - 2 * cosine).masked_fill(~alive[:, None, :], torch.inf).amin(dim=2)
+        distance = distance.masked_fill(~alive.any(dim=1)[:, None], 1.0)
+        weight = torch.where(mask & (distance > _SAME), distance, 0.0)
+        possible = (weight.sum(dim=1) > 0) & ~alive[:, place]
+        # A row of zeros cannot be drawn from; its draw is not used.
+        weight = torch.where(possible[:, None], weight, 1.0)
+        drawn = torch.multinomial(weight, 1, generator=generator).squeeze(1)
+        chosen = candidates[rows, drawn]
+        prototypes[:, place] = torch.where(possible[:, None], chosen, prototypes[:, place])
+        alive[:, place] |= possible
+    return prototypes, alive
