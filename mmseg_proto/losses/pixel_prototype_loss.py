@@ -44,7 +44,8 @@ def pixel_prototype_distance(positive: Tensor, valid: Tensor) -> Tensor:
     Returns:
         Tensor: Mean over the valid pixels of this rank; 0 without any.
     """
-    return _masked_mean((1 - positive).square(), valid)
+    # Masked before squaring too: 0 times the slope of a NaN is NaN.
+    return _masked_mean((1 - torch.where(valid, positive, 1.0)).square(), valid)
 
 
 @MODELS.register_module()

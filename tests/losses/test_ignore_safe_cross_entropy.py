@@ -1,0 +1,44 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from mmseg.models.losses import CrossEntropyLoss, DiceLoss
+from torch import nn
+
+from mmseg_proto.losses import IgnoreSafeCrossEntropyLoss, repair_class_weighted_losses
+
+WEIGHT = [1.0, 2.0, 0.5]
+
+
+@pytest.mark.parametrize("avg_non_ignore", [True, False])
+def test_equals_torch_with_ignored_pixels(avg_non_ignore: bool) -> None:
+    host = CrossEntropyLoss(class_weight=WEIGHT, avg_non_ignore=avg_non_ignore, loss_weight=0.4)
+    loss = repair_class_weighted_losses(host)
+    assert isinstance(loss, IgnoreSafeCrossEntropyLoss)
+    logits, labels = torch.randn(2, 3, 4, 5), torch.randint(0, 3, (2, 4, 5))
+    labels[0, :2] = 255
+    expected = 0.4 * F.cross_entropy(logits, labels, torch.tensor(WEIGHT), ignore_index=255)
+    torch.testing.assert_close(loss(logits, labels, ignore_index=255), expected)
+    assert loss.loss_name == "loss_ce"
+    everything = torch.full_like(labels, 255)
+    assert float(loss(logits, everything, ignore_index=255)) == 0
+
+
+def test_no_reduction_is_left_to_the_host() -> None:
+    loss = IgnoreSafeCrossEntropyLoss(class_weight=WEIGHT)
+    logits, labels = torch.randn(2, 3, 4), torch.randint(0, 3, (2, 4))
+    labels[0, 0] = 255
+    expected = F.cross_entropy(
+        logits, labels, torch.tensor(WEIGHT), ignore_index=255, reduction="none"
+    )
+    torch.testing.assert_close(
+        loss(logits, labels, ignore_index=255, reduction_override="none"), expected
+    )
+
+
+def test_other_losses_are_left_alone() -> None:
+    plain, sigmoid = CrossEntropyLoss(), CrossEntropyLoss(use_sigmoid=True, class_weight=WEIGHT)
+    losses = nn.ModuleList([plain, sigmoid, DiceLoss(), CrossEntropyLoss(class_weight=WEIGHT)])
+    repaired = repair_class_weighted_losses(losses)
+    assert isinstance(repaired, nn.ModuleList)
+    assert list(repaired)[:3] == list(losses)[:3]
+    assert isinstance(repaired[3], IgnoreSafeCrossEntropyLoss)
