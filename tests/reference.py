@@ -34,9 +34,7 @@ def sinkhorn_of_one_class(similarity: Tensor, kappa: float, iterations: int) -> 
                 kernel[k][n] * v[n] for n in range(num_pixels)
             )
         v = pixel_factors()
-    plan = [
-        [u[k] * kernel[k][n] * v[n] for k in range(num_prototypes)] for n in range(num_pixels)
-    ]
+    plan = [[u[k] * kernel[k][n] * v[n] for k in range(num_prototypes)] for n in range(num_pixels)]
     return torch.tensor(plan, dtype=torch.float64).reshape(num_pixels, num_prototypes)
 
 
@@ -73,7 +71,12 @@ def class_scores(embeddings: Tensor, prototypes: Tensor, alive: Tensor) -> Tenso
 
 
 def contrast(
-    embeddings: Tensor, labels: Tensor, assignment: Tensor, prototypes: Tensor, alive: Tensor, tau: float
+    embeddings: Tensor,
+    labels: Tensor,
+    assignment: Tensor,
+    prototypes: Tensor,
+    alive: Tensor,
+    tau: float,
 ) -> float:
     """PPC, eq. 11, averaged over pixels with a label of at least 0."""
     terms = []

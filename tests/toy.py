@@ -21,7 +21,7 @@ class Problem(NamedTuple):
 def make_problem(
     pixels: int = 40, classes: int = 5, places: int = 4, channels: int = 6, seed: int = 0
 ) -> Problem:
-    """Make a problem; class 1 is absent, class 2 has two pixels, the last but one lacks a prototype.
+    """Make a problem; class 1 is absent, class 2 has two pixels, the last but one lacks a place.
 
     The last class has no prototype at all, and every seventh pixel is ignored.
     """

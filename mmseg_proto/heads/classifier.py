@@ -121,7 +121,8 @@ class PrototypeClassifier(nn.Module):
                 labels,
                 temperature=temperature,
             )
-            assert own is not None and log_partition is not None  # labels were given
+            assert own is not None  # labels were given
+            assert log_partition is not None
             logits = self._logits(scores, features)
         return logits, LabelledPixels(embeddings, labels, own, log_partition)
 
@@ -133,8 +134,8 @@ class PrototypeClassifier(nn.Module):
             keep: Whether to keep sums and counts for the next update of the prototypes.
 
         Returns:
-            Tensor: Cosine of each pixel with its assigned prototype, shape ``(N,)``; meaningless for
-            pixels with label -1.
+            Tensor: Cosine of each pixel with its assigned prototype, shape ``(N,)``; meaningless
+            for pixels with label -1.
         """
         plan = within_class_sinkhorn(
             pixels.own_similarity.detach(),
@@ -223,9 +224,9 @@ class PrototypeClassifier(nn.Module):
         """Summarise the prototypes; reads a few numbers on the host.
 
         Returns:
-            dict[str, float]: ``live_share`` of all prototypes; ``perplexity`` of nearest-prototype wins
-            and ``cosine`` between the prototypes of a class, means over the classes that have one;
-            ``scale`` of the logits.
+            dict[str, float]: ``live_share`` of all prototypes; ``perplexity`` of nearest-prototype
+            wins and ``cosine`` between the prototypes of a class, means over the classes that have
+            one; ``scale`` of the logits.
         """
         bank, alive = self.bank, self.bank.alive_mask
         numbers = {

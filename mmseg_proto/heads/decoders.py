@@ -48,8 +48,8 @@ def resolve_decoder(decoder: str | type | None) -> type:
 def no_classifier_error(name: str, reason: str) -> ValueError:
     """Return the error for a decoder without a classifier that could be swapped."""
     return ValueError(
-        f"Expected `decoder` to be a decode head with a softmax classifier over pixel features, but "
-        f"{name} has none to swap: {reason}. Keep {name} as it is, or use a decoder such as "
+        "Expected `decoder` to be a decode head with a softmax classifier over pixel features, "
+        f"but {name} has none to swap: {reason}. Keep {name} as it is, or use a decoder such as "
         f"{_EXAMPLES}."
     )
 
@@ -90,8 +90,8 @@ def check_arguments(decoder: type, arguments: dict[str, Any], own: set[str]) -> 
     hints = [m for name in unknown for m in difflib.get_close_matches(name, known | own, n=1)]
     suggestion = f" Did you mean {', '.join(hints)}?" if hints else ""
     raise TypeError(
-        f"Expected arguments of {decoder.__name__} or of ProtoDecodeHead ({', '.join(sorted(own))}), "
-        f"but got unknown {', '.join(unknown)}.{suggestion}"
+        f"Expected arguments of {decoder.__name__} or of ProtoDecodeHead "
+        f"({', '.join(sorted(own))}), but got unknown {', '.join(unknown)}.{suggestion}"
     )
 
 
@@ -100,8 +100,8 @@ def _unknown_decoder(name: str) -> str:
     close = difflib.get_close_matches(name, heads, n=3)
     hint = f"Did you mean {' or '.join(close)}?" if close else f"Examples: {_EXAMPLES}."
     return (
-        f"Expected `decoder` to be the registry name of a decode head, but got {name!r}. {hint} A head "
-        "of your own must be imported by `custom_imports` first."
+        f"Expected `decoder` to be the registry name of a decode head, but got {name!r}. {hint} "
+        "A head of your own must be imported by `custom_imports` first."
     )
 
 

@@ -29,7 +29,7 @@ class PixelEmbedding(nn.Module):
     ) -> None:
         super().__init__()
         self.channels = in_channels
-        self.projection = nn.Identity()
+        self.projection: nn.Module = nn.Identity()
         if projection is not None:
             self.channels = projection.out_channels or in_channels
             layers: list[nn.Module] = []
@@ -37,7 +37,7 @@ class PixelEmbedding(nn.Module):
                 layers += [nn.Conv2d(in_channels, in_channels, 1), nn.ReLU(inplace=True)]
             layers.append(nn.Conv2d(in_channels, self.channels, 1))
             self.projection = nn.Sequential(*layers)
-        self.norm = nn.Identity()
+        self.norm: nn.Module = nn.Identity()
         if feature_norm is not None:
             self.norm = build_norm_layer(dict(feature_norm), self.channels)[1]
 

@@ -3,12 +3,12 @@
 import inspect
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmseg_proto.losses import repair_class_weighted_losses
 from mmseg_proto.ops import sample_labels
@@ -25,12 +25,18 @@ from .settings import (
     read_settings,
 )
 
+if TYPE_CHECKING:
+    from mmseg.models.decode_heads.decode_head import BaseDecodeHead as _Decoder
+else:
+    # Each subclass brings its own decoder as the second base.
+    _Decoder = object
+
 _LAYER_NORM = {"type": "LN"}
 _HOOK_LINE = "default_hooks = dict(prototype=dict(type='PrototypeUpdateHook'))"
 
 
 @MODELS.register_module()
-class ProtoDecodeHead:
+class ProtoDecodeHead(_Decoder):
     """Any decode head of MMSegmentation with prototypes in place of its softmax classifier.
 
     Building it makes a subclass of the named decoder: parameter names, `isinstance` and the
@@ -49,7 +55,8 @@ class ProtoDecodeHead:
             Defaults to ``dict(type='LN')``.
         score_scale: Scale from cosines to logits, a dict with `init`, `learnable`, `min` and
             `max`. Defaults to one learned scalar that starts at 10.
-        loss_prototype: Config of the prototype losses. Defaults to ``dict(type='PixelPrototypeLoss')``.
+        loss_prototype: Config of the prototype losses. Defaults to
+            ``dict(type='PixelPrototypeLoss')``.
         clustering: Within-class clustering, a dict with `kappa` and `iterations`.
         seeding: How prototypes start, a dict with `source`, `candidates`,
             `eager_iterations`, `interval` and `seed`.
@@ -65,8 +72,10 @@ class ProtoDecodeHead:
     def __new__(cls, *, decoder: str | type | None = None, **kwargs: Any) -> "ProtoDecodeHead":
         """Make an instance of the subclass of the named decoder."""
         if issubclass(cls, BaseDecodeHead):
-            return super().__new__(cls)
-        return super().__new__(_swapped_class(resolve_decoder(decoder)))
+            made: ProtoDecodeHead = super().__new__(cls)
+        else:
+            made = super().__new__(_swapped_class(resolve_decoder(decoder)))
+        return made
 
     def __init__(
         self,
@@ -89,7 +98,7 @@ class ProtoDecodeHead:
         _refuse_binary(decoder_arguments.get("out_channels"), decoder_arguments.get("num_classes"))
         super().__init__(**decoder_arguments)
         self._remove_softmax_classifier()
-        self.loss_decode = repair_class_weighted_losses(self.loss_decode)
+        self.loss_decode: nn.Module = repair_class_weighted_losses(self.loss_decode)
         self.loss_prototype = MODELS.build({"type": "PixelPrototypeLoss", **(loss_prototype or {})})
         settings = projection and read_settings(ProjectionSettings, projection, "projection")
         embedding = PixelEmbedding(self.channels, settings or None, feature_norm)
@@ -131,7 +140,8 @@ class ProtoDecodeHead:
         if self._labels is None:
             logits: Tensor = classifier(features)
             return logits
-        labels = sample_labels(self._labels, feat.shape[-2:], self.align_corners).flatten()
+        height, width = feat.shape[-2:]
+        labels = sample_labels(self._labels, (height, width), self.align_corners).flatten()
         if self.training:
             # Seeds without dropout: a zeroed channel would stay zero in the prototype.
             classifier.seed_if_due(feat, labels)
@@ -156,12 +166,12 @@ class ProtoDecodeHead:
         """
         if self.training and not self._hook_attached:
             raise RuntimeError(
-                "Expected a PrototypeUpdateHook, without which prototypes never move, but found none. "
-                f"Add this line to the config: {_HOOK_LINE}"
+                "Expected a PrototypeUpdateHook, without which prototypes never move, but found "
+                f"none. Add this line to the config: {_HOOK_LINE}"
             )
-        host_loss = super().loss  # type: ignore[misc]
+        host_loss = super().loss
         bound = inspect.signature(host_loss).bind(inputs, *args, **kwargs)
-        labels = super()._stack_batch_gt(bound.arguments["batch_data_samples"])  # type: ignore[misc]
+        labels = super()._stack_batch_gt(bound.arguments["batch_data_samples"])
         outside = (labels < 0) | (labels >= self.num_classes)
         self._labels = labels.squeeze(1).masked_fill(outside.squeeze(1), -1)
         try:
@@ -188,7 +198,7 @@ class ProtoDecodeHead:
         Such a class cannot be predicted, and its cross-entropy would only push pixels away from
         all others. It may be in the full label map and fall between the feature map's pixels.
         """
-        labels: Tensor = super()._stack_batch_gt(batch_data_samples)  # type: ignore[misc]
+        labels: Tensor = super()._stack_batch_gt(batch_data_samples)
         if self._labels is None or self.ignore_index is None:
             return labels
         exists = self.prototype_classifier.bank.alive_mask.any(dim=1)
@@ -202,7 +212,7 @@ class ProtoDecodeHead:
             raise no_classifier_error(name, "it builds no `conv_seg`")
         _refuse_binary(self.out_channels, self.num_classes)
         del self.conv_seg
-        self.init_cfg = _without_conv_seg(self.init_cfg)
+        self.init_cfg: Any = _without_conv_seg(self.init_cfg)
 
 
 @cache
@@ -222,8 +232,9 @@ def _refuse_binary(out_channels: int | None, num_classes: int | None) -> None:
     if out_channels == 1 or (out_channels is None and num_classes == 1):
         raise ValueError(
             "Expected one output channel per class, but got a binary head with out_channels=1: a "
-            "single sigmoid channel has no background prototypes. Set num_classes=2 and out_channels=2 "
-            "(with use_sigmoid=False in loss_decode), so that background and foreground each get prototypes."
+            "single sigmoid channel has no background prototypes. Set num_classes=2 and "
+            "out_channels=2 (with use_sigmoid=False in loss_decode), so that background and "
+            "foreground each get prototypes."
         )
 
 

@@ -59,8 +59,8 @@ class SeedingSettings:
     """Settings of how prototypes start.
 
     Args:
-        source: ``'data'`` seeds a class from its pixels when it is first seen, ``'random'`` starts from
-            random directions. Defaults to ``'data'``.
+        source: ``'data'`` seeds a class from its pixels when it is first seen, ``'random'`` starts
+            from random directions. Defaults to ``'data'``.
         candidates: Pixels a class and rank to choose from, at least 1. Defaults to 256.
         eager_iterations: Training iterations from the start in which new classes are looked
             for every time. Defaults to 100.

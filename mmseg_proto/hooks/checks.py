@@ -24,8 +24,8 @@ def check_class_count(dataset: Any, num_classes: int, head: str) -> None:
     if classes is not None and len(classes) != num_classes:
         raise ValueError(
             f"Expected `num_classes` of {head} to be {len(classes)}, the number of classes of "
-            f"{type(dataset).__name__}, but got {num_classes}. Set model.{head}.num_classes={len(classes)} "
-            "or check `metainfo` of the data set."
+            f"{type(dataset).__name__}, but got {num_classes}. Set "
+            f"model.{head}.num_classes={len(classes)} or check `metainfo` of the data set."
         )
 
 
@@ -56,10 +56,11 @@ def check_labels(
     if not values:
         return
     shown = ", ".join(str(value) for value in sorted(values)[:_SHOWN])
+    ignored = "" if ignore_index is None else f", or {ignore_index} (ignore_index)"
     more = " and more" if len(values) > _SHOWN else ""
     raise ValueError(
         f"Expected labels in [0, {num_classes - 1}] for the {num_classes} classes of {head}"
-        f"{'' if ignore_index is None else f', or {ignore_index} (ignore_index)'}, but got {shown}{more} in "
-        f"{len(files)} label map(s) of the batch, first {', '.join(files[:_SHOWN])}. Check `num_classes`, "
-        "`reduce_zero_label` and the label map of the data set."
+        f"{ignored}, but got {shown}{more} in {len(files)} label map(s) of the batch, first "
+        f"{', '.join(files[:_SHOWN])}. Check `num_classes`, `reduce_zero_label` and the label map "
+        "of the data set."
     )

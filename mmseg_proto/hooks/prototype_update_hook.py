@@ -52,8 +52,8 @@ class PrototypeUpdateHook(Hook):
         self._heads = dict(_prototype_heads(runner.model))
         if not self._heads:
             raise ValueError(
-                "Expected a model with a ProtoDecodeHead, but found none for PrototypeUpdateHook. Swap "
-                "the head, e.g. model = dict(decode_head=dict(type='ProtoDecodeHead', "
+                "Expected a model with a ProtoDecodeHead, but found none for PrototypeUpdateHook. "
+                "Swap the head, e.g. model = dict(decode_head=dict(type='ProtoDecodeHead', "
                 "decoder='SegformerHead')), or remove the hook."
             )
         if self.interval is None:
@@ -106,8 +106,8 @@ class PrototypeUpdateHook(Hook):
 
 def _prototype_heads(model: nn.Module) -> Iterator[tuple[str, Any]]:
     """Yield names and prototype heads of a model, wrapped or not."""
-    model = model.module if is_model_wrapper(model) else model
-    for name, module in model.named_modules():
+    bare: Any = model.module if is_model_wrapper(model) else model
+    for name, module in bare.named_modules():
         if isinstance(module, ProtoDecodeHead):
             yield name, module
 

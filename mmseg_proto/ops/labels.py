@@ -4,7 +4,9 @@ import torch
 from torch import Tensor
 
 
-def _source_positions(out_size: int, in_size: int, align_corners: bool, device: torch.device) -> Tensor:
+def _source_positions(
+    out_size: int, in_size: int, align_corners: bool, device: torch.device
+) -> Tensor:
     """Return the input index that each of `out_size` output positions falls on, ``(out_size,)``."""
     position = torch.arange(out_size, device=device, dtype=torch.float64)
     if align_corners:

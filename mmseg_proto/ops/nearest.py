@@ -79,7 +79,7 @@ def nearest_prototypes(
     if block_size is None:
         row_bytes = max(1, alive.numel()) * embeddings.element_size()
         block_size = max(64, _BLOCK_BYTES // row_bytes)
-    scores, own, log_partition = _Nearest.apply(
+    scores, own, log_partition = _Nearest.apply(  # type: ignore[no-untyped-call]
         embeddings, prototypes, alive, labels, temperature, block_size
     )
     return NearestPrototypes(scores, own, log_partition)
@@ -133,7 +133,7 @@ class _Nearest(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(  # type: ignore[override]  # noqa: D102
+    def backward(  # noqa: D102
         ctx: Any, grad_scores: Tensor | None, grad_own: Tensor | None, grad_partition: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         embeddings, flat, dead, labels, winners, log_partition = ctx.saved_tensors

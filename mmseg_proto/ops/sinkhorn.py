@@ -44,8 +44,8 @@ def within_class_sinkhorn(
             Called the same number of times whatever the data. Defaults to None: one process.
 
     Returns:
-        Tensor: Assignment ``L^T`` with shape ``(N, K)`` in fp32 (fp64 for fp64 input): rows add up to 1.
-        Rows of pixels left out, and of pixels whose class has no prototype yet, are zero.
+        Tensor: Assignment ``L^T`` with shape ``(N, K)`` in fp32 (fp64 for fp64 input): rows add up
+        to 1. Rows of pixels left out, and of pixels whose class has no prototype yet, are zero.
 
     Raises:
         ValueError: If `kappa` is not positive or `iterations` is negative.

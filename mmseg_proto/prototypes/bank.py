@@ -69,7 +69,9 @@ class PrototypeBank(nn.Module):
         sizes = {"num_classes": num_classes, "num_prototypes": num_prototypes, "channels": channels}
         for name, size in sizes.items():
             if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-                raise ValueError(f"Expected `{name}` to be a whole number above 0, but got {size!r}.")
+                raise ValueError(
+                    f"Expected `{name}` to be a whole number above 0, but got {size!r}."
+                )
         if not 0 <= decay <= 1:
             raise ValueError(
                 "Expected `decay` (weight of the old prototype) to be between 0 and 1, "

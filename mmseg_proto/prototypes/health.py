@@ -30,7 +30,8 @@ def usage_perplexity(usage: Tensor) -> Tensor:
         Tensor: Perplexity in [1, K], shape ``(C,)``; NaN for a class never seen.
     """
     share = usage / usage.sum(dim=1, keepdim=True)
-    return torch.special.entr(share).sum(dim=1).exp()
+    entropy: Tensor = torch.special.entr(share).sum(dim=1)
+    return entropy.exp()
 
 
 def intra_class_cosine(prototypes: Tensor, alive: Tensor) -> Tensor:

@@ -30,8 +30,8 @@ def draw_candidates(
         generator: Source of randomness, on the CPU.
 
     Returns:
-        tuple[Tensor, Tensor]: Candidates ``(M, limit, D)`` in fp32 on the CPU, zero where a class has
-        fewer pixels, and a mask ``(M, limit)`` of the real ones.
+        tuple[Tensor, Tensor]: Candidates ``(M, limit, D)`` in fp32 on the CPU, zero where a class
+        has fewer pixels, and a mask ``(M, limit)`` of the real ones.
     """
     candidates = torch.zeros(len(classes), limit, embeddings.shape[1])
     labels = labels.cpu()
@@ -70,7 +70,8 @@ def extend_by_kmeans_plus_plus(
         generator: Source of randomness, on the device of `candidates`.
 
     Returns:
-        tuple[Tensor, Tensor]: Prototypes and their existence, shapes as given; existing ones unchanged.
+        tuple[Tensor, Tensor]: Prototypes and their existence, shapes as given; existing ones
+        unchanged.
     """
     prototypes, alive = prototypes.clone(), alive.clone()
     rows = torch.arange(len(candidates))

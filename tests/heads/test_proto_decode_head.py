@@ -8,8 +8,8 @@ import torch
 from mmengine.registry import init_default_scope
 from mmseg.models.decode_heads import FCNHead
 from mmseg.registry import MODELS
-from toy import make_samples
 from torch import Tensor, nn
+from toy import make_samples
 
 from mmseg_proto import ProtoDecodeHead
 
@@ -239,7 +239,9 @@ def test_random_seeding_exists_from_the_start() -> None:
     head = build(seeding={"source": "random"})
     bank = head.prototype_classifier.bank
     assert bank.alive_mask.all()
-    assert torch.equal(bank.prototypes, build(seeding={"source": "random"}).prototype_classifier.bank.prototypes)
+    assert torch.equal(
+        bank.prototypes, build(seeding={"source": "random"}).prototype_classifier.bank.prototypes
+    )
     before = bank.prototypes.clone()
     train_step(head, make_labels(classes=4))
     assert torch.nn.functional.cosine_similarity(bank.prototypes, before, dim=2).min() > 0.99

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import MakeRunner
 from mmengine.runner import Runner
+from toy_runner import make_runner
 
 from mmseg_proto.hooks import PrototypeUpdateHook
 
@@ -16,8 +16,8 @@ def bank_of(runner: Runner) -> Any:
     return runner.model.decode_head.prototype_classifier.bank
 
 
-def test_trains_logs_and_saves(make_runner: MakeRunner) -> None:
-    runner = make_runner()
+def test_trains_logs_and_saves(tmp_path: Path) -> None:
+    runner = make_runner(tmp_path)
     runner.train()
     bank = bank_of(runner)
     assert bank.alive_mask.all()
@@ -38,8 +38,8 @@ def test_trains_logs_and_saves(make_runner: MakeRunner) -> None:
     assert "prototype/perplexity" in next(Path(runner.log_dir).glob("*.log")).read_text()
 
 
-def test_optimiser_holds_the_scale_but_no_prototype(make_runner: MakeRunner) -> None:
-    runner = make_runner()
+def test_optimiser_holds_the_scale_but_no_prototype(tmp_path: Path) -> None:
+    runner = make_runner(tmp_path)
     runner.train()
     held = {id(p) for group in runner.optim_wrapper.param_groups for p in group["params"]}
     assert id(runner.model.decode_head.prototype_classifier.log_scale) in held
@@ -47,28 +47,28 @@ def test_optimiser_holds_the_scale_but_no_prototype(make_runner: MakeRunner) -> 
     assert not bank_of(runner).prototypes.requires_grad
 
 
-def test_resumed_run_equals_an_uninterrupted_one(make_runner: MakeRunner) -> None:
+def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     no_dropout = {f"model.{head}.dropout_ratio": 0 for head in ("decode_head", "auxiliary_head")}
-    first = make_runner(**no_dropout)
+    first = make_runner(tmp_path, no_dropout)
     first.train()
     halfway = str(Path(first.work_dir) / "iter_2.pth")
-    resumed = make_runner(resume=True, load_from=halfway, **no_dropout)
+    resumed = make_runner(tmp_path, {"resume": True, "load_from": halfway, **no_dropout})
     resumed.train()
     expected = first.model.state_dict()
     for name, value in resumed.model.state_dict().items():
         assert torch.equal(value, expected[name]), name
 
 
-def test_one_update_per_optimiser_step_under_accumulation(make_runner: MakeRunner) -> None:
-    runner = make_runner(**{"optim_wrapper.accumulative_counts": 2})
+def test_one_update_per_optimiser_step_under_accumulation(tmp_path: Path) -> None:
+    runner = make_runner(tmp_path, {"optim_wrapper.accumulative_counts": 2})
     runner.train()
     assert bank_of(runner).updates.max() == 2
 
 
 @pytest.mark.parametrize("update_buffers", [False, True])
-def test_survives_ema_hook(make_runner: MakeRunner, update_buffers: bool) -> None:
+def test_survives_ema_hook(tmp_path: Path, update_buffers: bool) -> None:
     hook = {"type": "EMAHook", "momentum": 0.5, "update_buffers": update_buffers}
-    runner = make_runner(custom_hooks=[hook])
+    runner = make_runner(tmp_path, {"custom_hooks": [hook]})
     runner.train()
     source = bank_of(runner).prototypes
     checkpoint = torch.load(Path(runner.work_dir) / "iter_4.pth", weights_only=True)
@@ -79,12 +79,12 @@ def test_survives_ema_hook(make_runner: MakeRunner, update_buffers: bool) -> Non
     assert cosine.min() > 0.999
     assert torch.equal(averaged, source) is not update_buffers
     # The averaged model is what `mim test` loads.
-    tested = make_runner(load_from=str(Path(runner.work_dir) / "iter_4.pth"))
+    tested = make_runner(tmp_path, {"load_from": str(Path(runner.work_dir) / "iter_4.pth")})
     assert tested.test()["mIoU"] >= 0
 
 
-def test_step_skipped_by_the_scaler_moves_nothing(make_runner: MakeRunner) -> None:
-    runner = make_runner(**{"train_cfg.max_iters": 1, "train_cfg.val_interval": 10})
+def test_step_skipped_by_the_scaler_moves_nothing(tmp_path: Path) -> None:
+    runner = make_runner(tmp_path, {"train_cfg.max_iters": 1, "train_cfg.val_interval": 10})
 
     class Scaler:
         """Lowers its scale at each step, as GradScaler does on infinite gradients."""
@@ -113,39 +113,46 @@ def test_step_skipped_by_the_scaler_moves_nothing(make_runner: MakeRunner) -> No
     assert bank._pending is None
 
 
-def test_wrong_label_is_named_before_the_model_sees_it(make_runner: MakeRunner) -> None:
-    runner = make_runner(train_dataloader={"dataset": {"wrong": 7}})
+def test_wrong_label_is_named_before_the_model_sees_it(tmp_path: Path) -> None:
+    runner = make_runner(tmp_path, {"train_dataloader.dataset.wrong": 7})
     with pytest.raises(
-        ValueError, match=r"labels in \[0, 2\] for the 3 classes .* got 7 in 2 .* first labels/0.png"
+        ValueError,
+        match=r"labels in \[0, 2\] for the 3 classes .* got 7 in 2 .* first labels/0.png",
     ):
         runner.train()
 
 
-def test_wrong_class_count_is_named(make_runner: MakeRunner) -> None:
+def test_wrong_class_count_is_named(tmp_path: Path) -> None:
     options: dict[str, Any] = {"dataset": {"classes": ("a", "b")}}
-    message = r"`num_classes` of decode_head to be 2, the number of classes of StripesDataset, but got 3"
+    message = (
+        r"`num_classes` of decode_head to be 2, the number of classes of StripesDataset, but got 3"
+    )
     with pytest.raises(ValueError, match=message):
-        make_runner(train_dataloader=options).train()
+        make_runner(tmp_path, {"train_dataloader": options}).train()
     with pytest.raises(ValueError, match=message):
-        make_runner(test_dataloader=options).test()
+        make_runner(tmp_path, {"test_dataloader": options}).test()
     with pytest.raises(ValueError, match=message):
-        make_runner(val_dataloader=options).val()
+        make_runner(tmp_path, {"val_dataloader": options}).val()
 
 
-def test_missing_hook_is_refused_at_the_first_iteration(make_runner: MakeRunner) -> None:
+def test_missing_hook_is_refused_at_the_first_iteration(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="Add this line to the config: default_hooks"):
-        make_runner(hook=False).train()
+        make_runner(tmp_path, hook=False).train()
 
 
-def test_hook_without_head_is_refused(make_runner: MakeRunner) -> None:
+def test_hook_without_head_is_refused(tmp_path: Path) -> None:
     head = {"_delete_": True, "type": "FCNHead", "in_channels": 64, "channels": 8, "num_classes": 3}
     with pytest.raises(ValueError, match="found none for PrototypeUpdateHook"):
-        make_runner(**{"model.decode_head": head}).train()
+        make_runner(tmp_path, {"model.decode_head": head}).train()
 
 
-def test_swapped_auxiliary_head_updates_and_reports_too(make_runner: MakeRunner) -> None:
+def test_swapped_auxiliary_head_updates_and_reports_too(tmp_path: Path) -> None:
     runner = make_runner(
-        **{"model.auxiliary_head.type": "ProtoDecodeHead", "model.auxiliary_head.decoder": "FCNHead"}
+        tmp_path,
+        {
+            "model.auxiliary_head.type": "ProtoDecodeHead",
+            "model.auxiliary_head.decoder": "FCNHead",
+        },
     )
     runner.train()
     auxiliary = runner.model.auxiliary_head.prototype_classifier.bank
@@ -153,19 +160,25 @@ def test_swapped_auxiliary_head_updates_and_reports_too(make_runner: MakeRunner)
     assert runner.message_hub.get_scalar("train/prototype/auxiliary_head/live_share").current() == 1
 
 
-def test_softmax_checkpoint_loads_all_but_the_classifier(make_runner: MakeRunner) -> None:
+def test_softmax_checkpoint_loads_all_but_the_classifier(tmp_path: Path) -> None:
     softmax = make_runner(
-        hook=False,
-        **{
+        tmp_path,
+        {
             "model.decode_head": {
-                "_delete_": True, "type": "FCNHead", "in_channels": 64, "channels": 8, "num_convs": 1,
-                "num_classes": 3, "norm_cfg": {"type": "BN"},
+                "_delete_": True,
+                "type": "FCNHead",
+                "in_channels": 64,
+                "channels": 8,
+                "num_convs": 1,
+                "num_classes": 3,
+                "norm_cfg": {"type": "BN"},
             },
-        }
+        },
+        hook=False,
     )
     softmax.train()
     trained = softmax.model.state_dict()
-    swapped = make_runner(load_from=str(Path(softmax.work_dir) / "iter_4.pth"))
+    swapped = make_runner(tmp_path, {"load_from": str(Path(softmax.work_dir) / "iter_4.pth")})
     swapped.load_or_resume()
     state = swapped.model.state_dict()
     classifier = {"decode_head.conv_seg.weight", "decode_head.conv_seg.bias"}

@@ -1,8 +1,8 @@
 import pytest
 import reference
 import torch
-from toy import make_problem
 from torch import Tensor
+from toy import make_problem
 
 from mmseg_proto.ops import within_class_sinkhorn
 
@@ -83,9 +83,12 @@ def test_reduce_sums_shares_of_all_ranks() -> None:
     similarity = own_similarity(problem.embeddings, problem.labels, problem.prototypes)
     whole = within_class_sinkhorn(similarity, problem.labels, problem.alive)
     seen: list[Tensor] = []
-    within_class_sinkhorn(
-        similarity, problem.labels, problem.alive, reduce=lambda t: seen.append(t) or t
-    )
+
+    def record(tensor: Tensor) -> Tensor:
+        seen.append(tensor)
+        return tensor
+
+    within_class_sinkhorn(similarity, problem.labels, problem.alive, reduce=record)
     totals = iter(seen)
     half = within_class_sinkhorn(
         similarity[:11], problem.labels[:11], problem.alive, reduce=lambda _: next(totals)

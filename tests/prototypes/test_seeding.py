@@ -32,7 +32,9 @@ def test_candidates_are_drawn_evenly_and_reproducibly() -> None:
     # 80 expected each, standard deviation 8.
     assert counts.min() > 45
     assert counts.max() < 115
-    again = [draw_candidates(embeddings, labels, torch.tensor([0]), 10, generator(7))[0] for _ in "ab"]
+    again = [
+        draw_candidates(embeddings, labels, torch.tensor([0]), 10, generator(7))[0] for _ in "ab"
+    ]
     assert torch.equal(again[0], again[1])
 
 

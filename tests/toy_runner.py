@@ -1,17 +1,14 @@
 """A small real Runner over images in memory."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import DATASETS as ENGINE_DATASETS
 from mmengine.runner import Runner
 from mmseg.registry import DATASETS
-from toy import make_samples
 from torch.utils.data import Dataset
+from toy import make_samples
 
 import mmseg_proto  # noqa: F401
 
@@ -41,15 +38,13 @@ class StripesDataset(Dataset):  # type: ignore[type-arg]
         if self.wrong is not None:
             label[8, 8] = self.wrong
         (sample,) = make_samples(
-            label[None], seg_map_path=f"labels/{index}.png", img_path=f"{index}.jpg",
-            ori_shape=(16, 24), pad_shape=(16, 24),
+            label[None],
+            seg_map_path=f"labels/{index}.png",
+            img_path=f"{index}.jpg",
+            ori_shape=(16, 24),
+            pad_shape=(16, 24),
         )
         return {"inputs": image, "data_samples": sample}
-
-
-assert "StripesDataset" not in ENGINE_DATASETS.module_dict
-
-MakeRunner = Callable[..., Runner]
 
 
 def runner_config(work_dir: Path) -> Config:
@@ -68,19 +63,37 @@ def runner_config(work_dir: Path) -> Config:
             "model": {
                 "type": "EncoderDecoder",
                 "data_preprocessor": {
-                    "type": "SegDataPreProcessor", "size": (16, 24), "mean": [60.0] * 3, "std": [60.0] * 3,
+                    "type": "SegDataPreProcessor",
+                    "size": (16, 24),
+                    "mean": [60.0] * 3,
+                    "std": [60.0] * 3,
                 },
                 "backbone": {
-                    "type": "ResNet", "depth": 18, "norm_cfg": norm, "base_channels": 8,
-                    "strides": (1, 1, 1, 1), "contract_dilation": True,
+                    "type": "ResNet",
+                    "depth": 18,
+                    "norm_cfg": norm,
+                    "base_channels": 8,
+                    "strides": (1, 1, 1, 1),
+                    "contract_dilation": True,
                 },
                 "decode_head": {
-                    "type": "ProtoDecodeHead", "decoder": "FCNHead", "num_prototypes": 3, "in_channels": 64,
-                    "channels": 8, "num_convs": 1, "num_classes": 3, "norm_cfg": norm,
+                    "type": "ProtoDecodeHead",
+                    "decoder": "FCNHead",
+                    "num_prototypes": 3,
+                    "in_channels": 64,
+                    "channels": 8,
+                    "num_convs": 1,
+                    "num_classes": 3,
+                    "norm_cfg": norm,
                 },
                 "auxiliary_head": {
-                    "type": "FCNHead", "in_channels": 32, "in_index": 2, "channels": 8, "num_convs": 1,
-                    "num_classes": 3, "norm_cfg": norm,
+                    "type": "FCNHead",
+                    "in_channels": 32,
+                    "in_index": 2,
+                    "channels": 8,
+                    "num_convs": 1,
+                    "num_classes": 3,
+                    "norm_cfg": norm,
                 },
                 "test_cfg": {"mode": "whole"},
             },
@@ -99,22 +112,22 @@ def runner_config(work_dir: Path) -> Config:
                 "prototype": {"type": "PrototypeUpdateHook"},
             },
             "log_processor": {"by_epoch": False},
-            "visualizer": {"type": "SegLocalVisualizer", "vis_backends": [{"type": "LocalVisBackend"}]},
+            "visualizer": {
+                "type": "SegLocalVisualizer",
+                "vis_backends": [{"type": "LocalVisBackend"}],
+            },
             "randomness": {"seed": 0},
         }
     )
 
 
-@pytest.fixture
-def make_runner(tmp_path: Path) -> MakeRunner:
-    """Return a function that builds a runner, with or without the hook, options merged in."""
-
-    def make(hook: bool = True, **options: Any) -> Runner:
-        config = runner_config(tmp_path / "run")
-        if not hook:
-            del config.default_hooks["prototype"]
-        config.merge_from_dict(options)
-        config.experiment_name = f"run_{id(config)}"
-        return Runner.from_cfg(config)
-
-    return make
+def make_runner(
+    folder: Path, options: dict[str, Any] | None = None, *, hook: bool = True
+) -> Runner:
+    """Build a runner, with or without the update hook, with options merged into its config."""
+    config = runner_config(folder / "run")
+    if not hook:
+        del config.default_hooks["prototype"]
+    config.merge_from_dict(options or {})
+    config.experiment_name = f"run_{id(config)}"
+    return Runner.from_cfg(config)
