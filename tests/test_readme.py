@@ -1,0 +1,55 @@
+"""What the README says is so."""
+
+import inspect
+import re
+from dataclasses import asdict
+from typing import Any
+
+import readme
+
+from mmseg_proto import PixelPrototypeLoss, ProtoDecodeHead
+from mmseg_proto.configs import config_root, list_configs
+from mmseg_proto.heads.settings import ClusteringSettings, ScaleSettings, SeedingSettings
+
+
+def table_rows(first_column: str) -> list[list[str]]:
+    """Return the cells of the table whose head starts with a column."""
+    _, _, rest = readme.TEXT.partition(f"| {first_column} |")
+    rows = []
+    for line in rest.splitlines()[2:]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split("|")])
+    return rows
+
+
+def test_settings_table_states_the_defaults() -> None:
+    stated = {
+        cells[0].strip("`"): eval(cells[1].strip("`"), {"dict": dict})  # noqa: S307
+        for cells in table_rows("argument")
+    }
+    parameters = inspect.signature(ProtoDecodeHead.__init__).parameters
+    loss = inspect.signature(PixelPrototypeLoss).parameters
+    nested: dict[str, dict[str, Any]] = {
+        "loss_prototype": {"type": "PixelPrototypeLoss"} | {k: p.default for k, p in loss.items()},
+        "clustering": asdict(ClusteringSettings()),
+        "score_scale": asdict(ScaleSettings()),
+        "seeding": asdict(SeedingSettings()),
+    }
+    own = set(parameters) - {"self", "decoder", "decoder_arguments"}
+    assert set(stated) == own
+    for name, value in stated.items():
+        assert value == nested.get(name, parameters[name].default), name
+
+
+def test_config_table_lists_what_is_packaged() -> None:
+    stated = {cell.strip("`") for cells in table_rows("config") for cell in cells[:2]}
+    assert stated == set(list_configs(config_root()))
+
+
+def test_every_packaged_name_and_make_target_exists(repository: Any) -> None:
+    makefile = (repository / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"\bmake ([a-z-]+)", readme.TEXT))
+    assert {"demo", "test", "setup"} <= targets
+    for target in targets - {"are"}:
+        assert re.search(rf"^{target}:", makefile, flags=re.M), target
