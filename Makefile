@@ -32,10 +32,10 @@ demo: $(STAMP) ## train and test a small prototype model on drawn scenes, beside
 	@$(PY) tools/demo.py
 
 test: $(STAMP) ## run the tests that are quick enough for every change
-	@$(PY) -m pytest -m "not slow"
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 -m "not slow"
 
 test-all: $(STAMP) ## run every test
-	@$(PY) -m pytest
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2
 
 check: $(STAMP) ## lint, formatting, types, and imports that go down only
 	@$(PY) -m ruff check .

@@ -1,7 +1,7 @@
 """CamVid from scratch with a small ResNet, softmax: 1200 iterations, made for a CPU."""
 
 _base_ = [
-    "./_base_/models/demo_resnet18.py",
+    "./_base_/models/resnet18_quarter_segformer.py",
     "./_base_/datasets/camvid.py",
     "./_base_/schedules/adamw_1200.py",
     "./_base_/default_runtime.py",

@@ -24,6 +24,6 @@ def swap_options() -> list[str]:
         line
         for block in code_blocks("bash")
         for line in block.splitlines()
-        if "cfg-options" in line
+        if "mmseg_proto.ProtoDecodeHead" in line
     )
     return command.split("--cfg-options")[1].split()

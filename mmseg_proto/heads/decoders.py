@@ -2,7 +2,7 @@
 
 import difflib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -93,6 +93,38 @@ def check_arguments(decoder: type, arguments: dict[str, Any], own: set[str]) -> 
         f"Expected arguments of {decoder.__name__} or of ProtoDecodeHead "
         f"({', '.join(sorted(own))}), but got unknown {', '.join(unknown)}.{suggestion}"
     )
+
+
+def refuse_binary(out_channels: int | None, num_classes: int | None) -> None:
+    """Refuse a head that predicts one sigmoid channel.
+
+    Raises:
+        ValueError: If it does.
+    """
+    if out_channels == 1 or (out_channels is None and num_classes == 1):
+        raise ValueError(
+            "Expected one output channel per class, but got a binary head with out_channels=1: a "
+            "single sigmoid channel has no background prototypes. Set num_classes=2 and "
+            "out_channels=2 (with use_sigmoid=False in loss_decode), so that background and "
+            "foreground each get prototypes."
+        )
+
+
+def without_conv_seg(init_cfg: Any) -> Any:
+    """Drop what an `init_cfg` says about `conv_seg`, which exists no more."""
+    if isinstance(init_cfg, list | tuple):
+        kept = [without_conv_seg(item) for item in init_cfg]
+        return [item for item in kept if item is not None] or None
+    if not init_cfg or "override" not in init_cfg:
+        return init_cfg
+    overrides = init_cfg["override"]
+    single = isinstance(overrides, Mapping)
+    kept = [o for o in ([overrides] if single else overrides) if o.get("name") != "conv_seg"]
+    rest = {key: value for key, value in init_cfg.items() if key != "override"}
+    if kept:
+        return {**rest, "override": kept[0] if single else kept}
+    # Without a layer, the config was there for its overrides alone.
+    return rest if "layer" in rest else None
 
 
 def _unknown_decoder(name: str) -> str:

@@ -29,6 +29,7 @@ class PixelEmbedding(nn.Module):
     ) -> None:
         super().__init__()
         self.channels = in_channels
+        self.projects = projection is not None
         self.projection: nn.Module = nn.Identity()
         if projection is not None:
             self.channels = projection.out_channels or in_channels

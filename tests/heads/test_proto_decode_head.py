@@ -115,6 +115,15 @@ def test_losses_match_reference() -> None:
     torch.testing.assert_close(bank.prototypes, moved.float(), rtol=1e-4, atol=1e-5)
 
 
+def test_dropout_comes_before_a_projection_only() -> None:
+    for projection, expected in ((None, False), ({}, True)):
+        head = build(dropout_ratio=0.9, projection=projection)
+        train_step(head, make_labels())
+        feats = head._forward_feature(INPUTS)
+        differ = not torch.equal(head.cls_seg(feats), head.cls_seg(feats))
+        assert differ is expected
+
+
 def test_every_parameter_gets_a_gradient_and_prototypes_none() -> None:
     head = build(projection={"out_channels": 5})
     total(train_step(head, make_labels())).backward()
@@ -203,12 +212,15 @@ WEIGHTED = {"type": "CrossEntropyLoss", "class_weight": [1.0, 2.0, 1.0, 1.0]}
         {"loss_decode": {"type": "CrossEntropyLoss", "avg_non_ignore": True}},
         {"align_corners": True},
         {"ignore_index": 7},
+        {"ignore_index": 2},
     ],
 )
 def test_host_options_keep_working(options: dict[str, Any]) -> None:
     head = build(**options)
     labels = make_labels()
     losses = train_step(head, torch.where(labels == 255, head.ignore_index, labels))
+    alive = head.prototype_classifier.bank.alive_mask.any(1).tolist()
+    assert alive == [True, True, head.ignore_index != 2, False]
     host = {"loss_ce", "loss_dice"} if "DiceLoss" in str(options) else {"loss_ce"}
     assert set(losses) == host | {"acc_seg", "loss_ppc", "loss_ppd"}
     assert all(value.isfinite().all() for value in losses.values())

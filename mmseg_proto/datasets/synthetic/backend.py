@@ -7,6 +7,7 @@ to know.
 
 import re
 from functools import lru_cache
+from io import UnsupportedOperation
 from typing import NamedTuple
 
 import cv2
@@ -106,4 +107,4 @@ class SyntheticSceneBackend(BaseStorageBackend):
 
     def get_text(self, filepath: str) -> str:
         """Refused: a scene has no text."""
-        raise NotImplementedError(f"Expected to read {filepath} as bytes: a scene has no text.")
+        raise UnsupportedOperation(f"Expected to read {filepath} as bytes: a scene has no text.")
