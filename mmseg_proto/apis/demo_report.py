@@ -6,7 +6,9 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from mmengine.fileio import get
+from mmseg.evaluation import IoUMetric
 from numpy.typing import NDArray
 from rich.table import Table
 
@@ -37,15 +39,14 @@ def class_ious(
     Returns:
         C values in percent, NaN for a class in neither.
     """
-    confusion = np.zeros((num_classes, num_classes), dtype=np.int64)
-    for prediction, truth in zip(predictions, truths, strict=True):
-        counted = truth != ignore_index
-        pairs = truth[counted].astype(np.int64) * num_classes + prediction[counted]
-        confusion += np.bincount(pairs, minlength=num_classes**2).reshape(confusion.shape)
-    hits = confusion.diagonal()
-    union = confusion.sum(0) + confusion.sum(1) - hits
-    with np.errstate(invalid="ignore"):
-        return [float(value) for value in 100 * hits / union]
+    areas = [
+        IoUMetric.intersect_and_union(
+            torch.from_numpy(prediction), torch.from_numpy(truth), num_classes, ignore_index
+        )
+        for prediction, truth in zip(predictions, truths, strict=True)
+    ]
+    intersect, union = (torch.stack([area[part] for area in areas]).sum(0) for part in (0, 1))
+    return [float(value) for value in 100 * intersect / union]
 
 
 def iou_table(classes: Sequence[str], ious: Mapping[str, Sequence[float]]) -> Table:

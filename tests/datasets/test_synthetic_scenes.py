@@ -35,8 +35,8 @@ PIPELINE = [
     {"type": "PackSegInputs"},
 ]
 LOADING = [*PIPELINE[:2], PIPELINE[-1]]
-# Of the first 20 scenes of each split, drawn on another machine too.
-FINGERPRINTS = {"train": "", "val": ""}
+# Of the first 20 scenes of each split. A change here changes every figure measured on them.
+FINGERPRINTS = {"train": "554df740f9d963c4", "val": "f5075d13fcd28ef8"}
 
 
 def fingerprint(split: str) -> str:
