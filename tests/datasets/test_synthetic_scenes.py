@@ -4,6 +4,7 @@ import hashlib
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -124,7 +125,8 @@ def test_metric_and_visualisation_hook_take_a_scene(tmp_path: Path) -> None:
         "scenes", vis_backends=[{"type": "LocalVisBackend"}], save_dir=str(tmp_path)
     )
     visualizer.dataset_meta = dataset.metainfo
-    SegVisualizationHook(draw=True).after_test_iter(None, 0, {}, [sample])
+    runner: Any = SimpleNamespace(iter=0)  # one host family numbers its pictures by it
+    SegVisualizationHook(draw=True, interval=1).after_test_iter(runner, 0, {}, [sample])
     assert list(tmp_path.rglob("test_000000*.png"))
 
 
