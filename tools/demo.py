@@ -2,6 +2,9 @@
 
 import argparse
 import sys
+import warnings
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 
@@ -24,11 +27,14 @@ def main() -> None:
     if arguments.iters is not None and arguments.iters < 1:
         parser.error(f"expected --iters to be at least 1, but got {arguments.iters}")
     try:
-        from rich.console import Console
+        # The host reports as it is imported what it could do without; nothing of it matters here.
+        with warnings.catch_warnings(), redirect_stdout(StringIO()):
+            warnings.simplefilter("ignore")
+            from rich.console import Console
 
-        from mmseg_proto.apis.demo import run_demo
-        from mmseg_proto.apis.mim_job import JobError
-        from mmseg_proto.configs import config_root
+            from mmseg_proto.apis.demo import run_demo
+            from mmseg_proto.apis.mim_job import JobError
+            from mmseg_proto.configs import config_root
     except ImportError as error:
         sys.exit(f"The demo cannot start: {error}")
     try:
