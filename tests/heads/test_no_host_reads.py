@@ -1,0 +1,86 @@
+"""A training step never waits for the device, and never loops over classes.
+
+PyTorch's fake tensors have no values: whatever reads one on the host (`item`, `nonzero`, a boolean
+index) raises, which stands in for a GPU here.
+"""
+
+from typing import Any
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from mmseg_proto import PixelPrototypeLoss
+from mmseg_proto.heads.classifier import PrototypeClassifier
+from mmseg_proto.heads.embedding import PixelEmbedding
+from mmseg_proto.heads.settings import ClusteringSettings, ScaleSettings, SeedingSettings
+from mmseg_proto.prototypes import PrototypeBank
+
+
+class CountOperations(TorchDispatchMode):
+    """Counts the tensor operations that run inside the context."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+def make_classifier(num_classes: int) -> PrototypeClassifier:
+    classifier = PrototypeClassifier(
+        PixelEmbedding(16, None, {"type": "LN"}),
+        PrototypeBank(num_classes, 3, 16, 0.999),
+        ScaleSettings(),
+        ClusteringSettings(),
+        SeedingSettings(),
+    )
+    classifier._complete = True
+    return classifier
+
+
+def train_step(classifier: PrototypeClassifier) -> None:
+    """Make a whole step; inside `FakeTensorMode` all that it makes is fake."""
+    features = torch.zeros(2, 16, 8, 8, requires_grad=True)
+    labels = torch.zeros(2 * 8 * 8, dtype=torch.int64)
+    loss = PixelPrototypeLoss()
+    classifier.begin_step(0)
+    classifier.seed_if_due(features, labels)
+    logits, pixels = classifier.forward_labelled(features, labels, loss.temperature)
+    positive = classifier.assign(pixels, keep=True)
+    losses = loss(positive, pixels.log_partition, pixels.labels >= 0)
+    sum(losses.values(), logits.mean()).backward()
+    classifier.end_step(update=True)
+
+
+def test_a_step_reads_nothing_on_the_host() -> None:
+    with FakeTensorMode():
+        train_step(make_classifier(5))
+
+
+def test_what_reads_on_the_host_would_be_noticed() -> None:
+    reads = (DataDependentOutputException, DynamicOutputShapeException)
+    with FakeTensorMode():
+        classifier = make_classifier(5)
+        classifier._complete = False  # so that it seeds, which may read
+        with pytest.raises(reads):
+            train_step(classifier)
+
+
+def test_operations_do_not_grow_with_classes() -> None:
+    counts = []
+    for num_classes in (2, 200):
+        classifier = make_classifier(num_classes)
+        with CountOperations() as operations:
+            train_step(classifier)
+        counts.append(operations.count)
+    assert counts[0] == counts[1] > 50
