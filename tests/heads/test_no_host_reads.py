@@ -26,7 +26,7 @@ class CountOperations(TorchDispatchMode):
     """Counts the tensor operations that run inside the context."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.count = 0
 
     def __torch_dispatch__(
