@@ -144,7 +144,7 @@ def test_scale_is_not_decayed_and_all_else_is_optimised_alike(name: str) -> None
     softmax, proto = _optimiser_settings("softmax", name), _optimiser_settings("proto", name)
     classifier = {key for key in softmax if key.startswith("decode_head.conv_seg.")}
     head_rate, _ = softmax["decode_head.conv_seg.weight"]
-    assert proto["decode_head.prototype_classifier.log_scale"] == (head_rate, 0.0)
+    assert proto["decode_head.prototype_classifier.score_scale.log_scale"] == (head_rate, 0.0)
     for key in softmax.keys() - classifier:
         assert proto[key] == softmax[key], key
 

@@ -9,7 +9,12 @@ import readme
 
 from mmseg_proto import PixelPrototypeLoss, ProtoDecodeHead
 from mmseg_proto.configs import config_root, list_configs
-from mmseg_proto.heads.settings import ClusteringSettings, ScaleSettings, SeedingSettings
+from mmseg_proto.heads.settings import (
+    ClusteringSettings,
+    ScaleSettings,
+    SeedingSettings,
+    UpdateSettings,
+)
 
 
 def table_rows(first_column: str) -> list[list[str]]:
@@ -33,6 +38,7 @@ def test_settings_table_states_the_defaults() -> None:
     nested: dict[str, dict[str, Any]] = {
         "loss_prototype": {"type": "PixelPrototypeLoss"} | {k: p.default for k, p in loss.items()},
         "clustering": asdict(ClusteringSettings()),
+        "update": asdict(UpdateSettings()),
         "score_scale": asdict(ScaleSettings()),
         "seeding": asdict(SeedingSettings()),
     }

@@ -1,6 +1,7 @@
-"""Data sets: the embedded synthetic scenes, and CamVid."""
+"""Data sets: the embedded synthetic scenes, CamVid, and a cache around any."""
 
+from .cached_dataset import CachedDataset
 from .camvid import CamVidDataset
 from .synthetic_scenes import SyntheticScenes
 
-__all__ = ["CamVidDataset", "SyntheticScenes"]
+__all__ = ["CachedDataset", "CamVidDataset", "SyntheticScenes"]

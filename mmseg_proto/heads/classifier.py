@@ -1,26 +1,24 @@
 """Classification of pixels by their nearest prototype: embedding, bank and scale."""
 
-import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmseg_proto.ops import nearest_prototypes, segment_sum, within_class_sinkhorn
+from mmseg_proto.ops import assign_prototypes, nearest_prototypes, segment_sum
 from mmseg_proto.prototypes import (
     PrototypeBank,
     collect_statistics,
-    draw_candidates,
-    extend_by_kmeans_plus_plus,
     intra_class_cosine,
     live_share,
     usage_perplexity,
 )
 
 from .embedding import PixelEmbedding
-from .parallel import concatenate_ranks, from_first_rank, sum_over_ranks
-from .settings import ClusteringSettings, ScaleSettings, SeedingSettings
+from .parallel import sum_over_ranks
+from .score_scale import ScoreScale
+from .seeder import PrototypeSeeder
+from .settings import ClusteringSettings, UpdateSettings
 
 
 @dataclass(frozen=True)
@@ -33,12 +31,14 @@ class LabelledPixels:
             prototypes and for those with a non-finite embedding.
         own_similarity: Cosine with the prototypes of the own class, ``(N, K)``.
         log_partition: Logarithm of the denominator of PPC, ``(N,)``.
+        predicted: Class with the largest score, ``(N,)``.
     """
 
     embeddings: Tensor
     labels: Tensor
     own_similarity: Tensor
     log_partition: Tensor
+    predicted: Tensor
 
 
 class PrototypeClassifier(nn.Module):
@@ -47,37 +47,29 @@ class PrototypeClassifier(nn.Module):
     Args:
         embedding: From decoder features to unit-norm embeddings.
         bank: The prototypes.
-        scale: Settings of the scale from cosines to logits.
+        score_scale: From cosines to logits.
+        seeder: Brings prototypes to life.
         clustering: Settings of the within-class clustering.
-        seeding: Settings of how prototypes start.
+        update: Settings of what moves the prototypes.
     """
-
-    log_scale: Tensor
 
     def __init__(
         self,
         embedding: PixelEmbedding,
         bank: PrototypeBank,
-        scale: ScaleSettings,
+        score_scale: ScoreScale,
+        seeder: PrototypeSeeder,
         clustering: ClusteringSettings,
-        seeding: SeedingSettings,
+        update: UpdateSettings,
     ) -> None:
         super().__init__()
         self.embedding = embedding
         self.bank = bank
+        self.score_scale = score_scale
+        self.seeder = seeder
         self.clustering = clustering
-        self.seeding = seeding
-        self.scale_settings = scale
-        # As a logarithm, steps of the optimiser are relative; shape (1,) suits every optimiser.
-        log_scale = torch.tensor([math.log(scale.init)])
-        if scale.learnable:
-            self.log_scale = nn.Parameter(log_scale)
-        else:
-            self.register_buffer("log_scale", log_scale)
-        self._seed_iteration: int | None = None
-        self._complete = False
-        if seeding.source == "random":
-            self._seed_randomly()
+        self.update_settings = update
+        self.iteration = 0
 
     def forward(self, features: Tensor) -> Tensor:
         """Compute logits without labels: no writes, no randomness.
@@ -124,7 +116,8 @@ class PrototypeClassifier(nn.Module):
             assert own is not None  # labels were given
             assert log_partition is not None
             logits = self._logits(scores, features)
-        return logits, LabelledPixels(embeddings, labels, own, log_partition)
+        predicted = scores.detach().argmax(dim=1)
+        return logits, LabelledPixels(embeddings, labels, own, log_partition, predicted)
 
     def assign(self, pixels: LabelledPixels, *, keep: bool) -> Tensor:
         """Cluster pixels within their classes.
@@ -137,36 +130,37 @@ class PrototypeClassifier(nn.Module):
             Tensor: Cosine of each pixel with its assigned prototype, shape ``(N,)``; meaningless
             for pixels with label -1.
         """
-        plan = within_class_sinkhorn(
-            pixels.own_similarity.detach(),
+        similarity = pixels.own_similarity.detach()
+        assignment = assign_prototypes(
+            similarity,
             pixels.labels,
             self.bank.alive_mask,
+            assign=self.clustering.assign,
             kappa=self.clustering.kappa,
             iterations=self.clustering.iterations,
             reduce=sum_over_ranks,
         )
-        assignment = plan.argmax(dim=1)
         if keep:
-            nearest = pixels.own_similarity.argmax(dim=1)
             self.bank.accumulate(
                 collect_statistics(
-                    pixels.embeddings.detach(), pixels.labels, assignment, nearest, self.bank.shape
+                    pixels.embeddings.detach(),
+                    self._moving(pixels),
+                    assignment,
+                    pixels.labels,
+                    similarity.argmax(dim=1),
+                    self.bank.shape,
                 )
             )
         return pixels.own_similarity.gather(1, assignment[:, None]).squeeze(1)
 
     def begin_step(self, iteration: int) -> None:
-        """Decide whether the coming forward pass looks for prototypes to seed.
-
-        The decision rests on the iteration alone, so it is the same on all ranks. Once all
-        prototypes exist it costs nothing.
+        """Tell what iteration the coming forward pass belongs to.
 
         Args:
             iteration: Training iteration, from 0.
         """
-        eager = iteration < self.seeding.eager_iterations
-        due = not self._complete and (eager or iteration % self.seeding.interval == 0)
-        self._seed_iteration = iteration if due else None
+        self.iteration = iteration
+        self.seeder.begin_step(iteration)
 
     def end_step(self, *, update: bool) -> None:
         """Finish an optimiser step.
@@ -178,47 +172,20 @@ class PrototypeClassifier(nn.Module):
             self.bank.update(sum_over_ranks)
         else:
             self.bank.discard()
-        if isinstance(self.log_scale, nn.Parameter):
-            bounds = self.scale_settings
-            self.log_scale.data.clamp_(math.log(bounds.min), math.log(bounds.max))
+        self.score_scale.clamp()
 
     @torch.no_grad()
     def seed_if_due(self, features: Tensor, labels: Tensor) -> None:
         """Seed prototypes of the classes in this batch that lack some, if it is time to.
 
-        The only write of a training pass. Every rank takes the same way through it: the classes
-        to seed are known after a sum over ranks.
+        The only write of a training pass.
 
         Args:
             features: Decoder features without dropout, shape ``(B, D', H, W)``.
             labels: Class of each pixel, shape ``(B*H*W,)``, -1 for ignored ones.
         """
-        if self._seed_iteration is None:
-            return
-        embeddings = self._embed(features)
-        labels = torch.where(embeddings.isfinite().all(dim=1), labels, -1)
-        bank = self.bank
-        ones = embeddings.new_ones(labels.shape)
-        present = sum_over_ranks(segment_sum(ones, labels, bank.shape[0])) > 0
-        classes = (present & ~bank.alive_mask.all(dim=1)).nonzero().squeeze(1)
-        if len(classes):
-            generator = torch.Generator().manual_seed(self.seeding.seed + self._seed_iteration)
-            candidates, mask = draw_candidates(
-                embeddings, labels, classes, self.seeding.candidates, generator
-            )
-            prototypes, alive = extend_by_kmeans_plus_plus(
-                concatenate_ranks(candidates, dim=1),
-                concatenate_ranks(mask, dim=1),
-                bank.directions[classes].float().cpu(),
-                bank.alive_mask[classes].cpu(),
-                generator,
-            )
-            bank.seed(classes, from_first_rank(prototypes), from_first_rank(alive))
-            self.refresh()
-
-    def refresh(self) -> None:
-        """Look up whether all prototypes exist, as after loading a checkpoint."""
-        self._complete = bool(self.bank.alive_mask.all())
+        if self.seeder.due:
+            self.seeder.seed(self._embed(features), labels)
 
     def health(self) -> dict[str, float]:
         """Summarise the prototypes; reads a few numbers on the host.
@@ -233,7 +200,7 @@ class PrototypeClassifier(nn.Module):
             "live_share": live_share(alive).mean(),
             "perplexity": usage_perplexity(bank.usage).nanmean(),
             "cosine": intra_class_cosine(bank.directions, alive).nanmean(),
-            "scale": self.log_scale.detach().exp().squeeze(),
+            "scale": self.score_scale.value(),
         }
         return {name: float(number) for name, number in numbers.items()}
 
@@ -241,15 +208,17 @@ class PrototypeClassifier(nn.Module):
         embeddings: Tensor = self.embedding(features)
         return embeddings
 
+    def _moving(self, pixels: LabelledPixels) -> Tensor:
+        """Labels of the pixels that move prototypes, -1 for the others."""
+        if self.update_settings.pixels == "all":
+            return pixels.labels
+        correct = pixels.predicted == pixels.labels
+        ones = pixels.embeddings.new_ones(correct.shape)
+        where_correct = torch.where(correct, pixels.labels, -1)
+        right = sum_over_ranks(segment_sum(ones, where_correct, self.bank.shape[0])) > 0
+        return torch.where(correct | ~right[pixels.labels.clamp(min=0)], pixels.labels, -1)
+
     def _logits(self, scores: Tensor, features: Tensor) -> Tensor:
         batch, _, height, width = features.shape
-        logits = scores * self.log_scale.to(scores.dtype).exp()
+        logits: Tensor = self.score_scale(scores)
         return logits.view(batch, height, width, -1).permute(0, 3, 1, 2)
-
-    def _seed_randomly(self) -> None:
-        # Own generator: ranks must agree, and nobody sends buffers from rank 0 for us.
-        generator = torch.Generator().manual_seed(self.seeding.seed)
-        directions = torch.randn(self.bank.prototypes.shape, generator=generator)
-        alive = torch.ones(self.bank.shape, dtype=torch.bool)
-        self.bank.seed(torch.arange(self.bank.shape[0]), F.normalize(directions, dim=-1), alive)
-        self.refresh()

@@ -23,11 +23,14 @@ from .decoders import (
     without_conv_seg,
 )
 from .embedding import PixelEmbedding
+from .score_scale import ScoreScale
+from .seeder import PrototypeSeeder
 from .settings import (
     ClusteringSettings,
     ProjectionSettings,
     ScaleSettings,
     SeedingSettings,
+    UpdateSettings,
     read_settings,
 )
 
@@ -60,14 +63,15 @@ class ProtoDecodeHead(_Decoder):
             decoder's `dropout_ratio` is not applied to them.
         feature_norm: Norm over channels before l2 normalisation, an mmcv norm config or None.
             Defaults to ``dict(type='LN')``.
-        score_scale: Scale from cosines to logits, a dict with `init`, `learnable`, `min` and
-            `max`. Defaults to one learned scalar that starts at 10.
+        score_scale: Scale from cosines to logits, a dict with `kind`, `init`, `learnable`, `min`
+            and `max`. Defaults to one learned scalar that starts at 10.
         loss_prototype: Config of the prototype losses. Defaults to
             ``dict(type='PixelPrototypeLoss')``.
-        clustering: Within-class clustering, a dict with `kappa` and `iterations`.
+        clustering: Within-class clustering, a dict with `kappa`, `iterations` and `assign`.
         seeding: How prototypes start, a dict with `source`, `candidates`,
             `eager_iterations`, `interval` and `seed`.
         decay: Weight of the old prototype in each update (mu in eq. 14). Defaults to 0.999.
+        update: What moves the prototypes besides, a dict with `pixels` and `clock`.
         **decoder_arguments: Everything that the named decoder takes.
 
     Raises:
@@ -96,6 +100,7 @@ class ProtoDecodeHead(_Decoder):
         clustering: Mapping[str, Any] | None = None,
         seeding: Mapping[str, Any] | None = None,
         decay: float = 0.999,
+        update: Mapping[str, Any] | None = None,
         **decoder_arguments: Any,
     ) -> None:
         own = set(inspect.signature(ProtoDecodeHead.__init__).parameters)
@@ -111,12 +116,17 @@ class ProtoDecodeHead(_Decoder):
         if projection is not None:
             settings = read_settings(ProjectionSettings, projection, "projection")
         embedding = PixelEmbedding(self.channels, settings, feature_norm)
+        update_settings = read_settings(UpdateSettings, update, "update")
+        bank = PrototypeBank(
+            self.num_classes, num_prototypes, embedding.channels, decay, update_settings.clock
+        )
         self.prototype_classifier = PrototypeClassifier(
             embedding,
-            PrototypeBank(self.num_classes, num_prototypes, embedding.channels, decay),
-            read_settings(ScaleSettings, score_scale, "score_scale"),
+            bank,
+            ScoreScale(read_settings(ScaleSettings, score_scale, "score_scale"), self.num_classes),
+            PrototypeSeeder(bank, read_settings(SeedingSettings, seeding, "seeding")),
             read_settings(ClusteringSettings, clustering, "clustering"),
-            read_settings(SeedingSettings, seeding, "seeding"),
+            update_settings,
         )
         self._hook_attached = False
         self._labels: Tensor | None = None
@@ -133,7 +143,7 @@ class ProtoDecodeHead(_Decoder):
         `prototype_classifier.begin_step` and `end_step` around each optimiser step.
         """
         self._hook_attached = True
-        self.prototype_classifier.refresh()
+        self.prototype_classifier.seeder.refresh()
 
     def cls_seg(self, feat: Tensor) -> Tensor:
         """Score each pixel by its nearest prototype of each class.
@@ -200,9 +210,10 @@ class ProtoDecodeHead(_Decoder):
         if pixels is None:
             name = type(self).__bases__[1].__name__
             raise no_classifier_error(name, "its forward pass never called `cls_seg`")
-        positive = self.prototype_classifier.assign(pixels, keep=self.training)
+        classifier = self.prototype_classifier
+        positive = classifier.assign(pixels, keep=self.training)
         losses: dict[str, Tensor] = self.loss_prototype(
-            positive, pixels.log_partition, pixels.labels >= 0
+            positive, pixels.log_partition, pixels.labels >= 0, classifier.iteration
         )
         return losses
 

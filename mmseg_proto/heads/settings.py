@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
+from mmseg_proto.ops import ASSIGNMENTS
+
 T = TypeVar("T")
 
 
@@ -15,12 +17,21 @@ class ClusteringSettings:
     Args:
         kappa: Weight of the entropy term, above 0. Defaults to 0.05.
         iterations: Sinkhorn-Knopp iterations, at least 1. Defaults to 3.
+        assign: What becomes of the plan. ``'argmax'`` takes the prototype with the largest share
+            of the pixel. ``'nearest'`` makes no plan: the nearest prototype of the own class.
+            ``'gumbel'`` draws as the authors' code does, which makes the prototypes of a class
+            all alike; it is there to show that. Defaults to ``'argmax'``.
     """
 
     kappa: float = 0.05
     iterations: int = 3
+    assign: str = "argmax"
 
     def __post_init__(self) -> None:
+        if self.assign not in ASSIGNMENTS:
+            raise ValueError(
+                f"Expected `clustering.assign` to be one of {ASSIGNMENTS}, but got {self.assign!r}."
+            )
         if self.kappa <= 0:
             raise ValueError(f"Expected `clustering.kappa` to be above 0, but got {self.kappa}.")
         if self.iterations < 1:
@@ -34,6 +45,10 @@ class ScaleSettings:
     """Settings of the scale that turns cosines into logits.
 
     Args:
+        kind: ``'scalar'`` multiplies all scores by one number, whatever the number of classes.
+            ``'layer_norm'`` is the authors' LayerNorm over class scores, with twice as many
+            parameters as classes, for their checkpoints; nothing else here applies to it then.
+            Defaults to ``'scalar'``.
         init: Scale at the start, within `[min, max]`. Defaults to 10.
         learnable: Whether the scale is learned (one scalar, whatever the number of classes).
             Defaults to True.
@@ -41,12 +56,18 @@ class ScaleSettings:
         max: Largest scale. Defaults to 100.
     """
 
+    kind: str = "scalar"
     init: float = 10.0
     learnable: bool = True
     min: float = 1.0
     max: float = 100.0
 
     def __post_init__(self) -> None:
+        if self.kind not in ("scalar", "layer_norm"):
+            raise ValueError(
+                "Expected `score_scale.kind` to be 'scalar' or 'layer_norm', but got "
+                f"{self.kind!r}."
+            )
         if not 0 < self.min <= self.init <= self.max < math.inf:
             raise ValueError(
                 "Expected `score_scale` with 0 < min <= init <= max, but got "
@@ -85,6 +106,31 @@ class SeedingSettings:
                 "Expected `seeding` with candidates >= 1, interval >= 1 and "
                 f"eager_iterations >= 0, but got {self}."
             )
+
+
+@dataclass(frozen=True)
+class UpdateSettings:
+    """Settings of what moves the prototypes, beside `decay`.
+
+    Args:
+        pixels: ``'all'`` pixels of a class move its prototypes, or the ``'correct'`` ones, which
+            the head classifies right (all of them while it gets none of the class right, so that
+            a badly seeded class is not stuck). Defaults to ``'all'``.
+        clock: w of a running mean at the start: a prototype that has moved n times keeps
+            ``min(decay, (n + 1) / (n + w))`` of itself, w above 1. Defaults to None: `decay` from
+            the start.
+    """
+
+    pixels: str = "all"
+    clock: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.pixels not in ("all", "correct"):
+            raise ValueError(
+                f"Expected `update.pixels` to be 'all' or 'correct', but got {self.pixels!r}."
+            )
+        if self.clock is not None and self.clock <= 1:
+            raise ValueError(f"Expected `update.clock` to be above 1, but got {self.clock}.")
 
 
 @dataclass(frozen=True)

@@ -56,9 +56,12 @@ class PixelPrototypeLoss(nn.Module):
         contrast_weight: Weight of PPC (lambda1 in eq. 13), at least 0. Defaults to 0.01.
         distance_weight: Weight of PPD (lambda2 in eq. 13), at least 0. Defaults to 0.01.
         temperature: Temperature of PPC (tau in eq. 11), above 0. Defaults to 0.1.
+        warmup_iterations: Iterations over which both weights grow linearly from 0, at least 0.
+            Defaults to 0: full weights from the start.
 
     Raises:
-        ValueError: If a weight is negative or the temperature is not positive.
+        ValueError: If a weight is negative, the temperature is not positive or
+            `warmup_iterations` is negative.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class PixelPrototypeLoss(nn.Module):
         contrast_weight: float = 0.01,
         distance_weight: float = 0.01,
         temperature: float = 0.1,
+        warmup_iterations: int = 0,
     ) -> None:
         super().__init__()
         if contrast_weight < 0 or distance_weight < 0:
@@ -75,31 +79,40 @@ class PixelPrototypeLoss(nn.Module):
             )
         if temperature <= 0:
             raise ValueError(f"Expected `temperature` to be above 0, but got {temperature}.")
+        if warmup_iterations < 0:
+            raise ValueError(
+                f"Expected `warmup_iterations` to be at least 0, but got {warmup_iterations}."
+            )
         self.contrast_weight = contrast_weight
         self.distance_weight = distance_weight
         self.temperature = temperature
+        self.warmup_iterations = warmup_iterations
 
     def extra_repr(self) -> str:
         """Weights and temperature, as shown by ``print(model)``."""
         return (
             f"contrast_weight={self.contrast_weight}, distance_weight={self.distance_weight}, "
-            f"temperature={self.temperature}"
+            f"temperature={self.temperature}, warmup_iterations={self.warmup_iterations}"
         )
 
-    def forward(self, positive: Tensor, log_partition: Tensor, valid: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, positive: Tensor, log_partition: Tensor, valid: Tensor, iteration: int = 0
+    ) -> dict[str, Tensor]:
         """Compute both losses.
 
         Args:
             positive: Cosine of each pixel with its assigned prototype, shape ``(N,)``.
             log_partition: ``log sum exp(cosine / temperature)`` over all prototypes, ``(N,)``.
             valid: Which pixels count, shape ``(N,)``, bool.
+            iteration: Training iteration, from 0; of interest to the warm-up alone.
 
         Returns:
             dict[str, Tensor]: ``loss_ppc`` and ``loss_ppd``, scalars.
         """
         contrast = pixel_prototype_contrast(positive, log_partition, valid, self.temperature)
         distance = pixel_prototype_distance(positive, valid)
+        ramp = min(1.0, (iteration + 1) / (self.warmup_iterations + 1))
         return {
-            "loss_ppc": self.contrast_weight * contrast,
-            "loss_ppd": self.distance_weight * distance,
+            "loss_ppc": ramp * self.contrast_weight * contrast,
+            "loss_ppd": ramp * self.distance_weight * distance,
         }

@@ -12,7 +12,9 @@ from .statistics import PrototypeStatistics
 _USAGE_DECAY = 0.99
 
 
-def move_prototypes(prototypes: Tensor, sums: Tensor, counts: Tensor, decay: float) -> Tensor:
+def move_prototypes(
+    prototypes: Tensor, sums: Tensor, counts: Tensor, decay: float | Tensor
+) -> Tensor:
     """Move prototypes towards the mean direction of their pixels (eq. 14).
 
     ``p <- normalize(decay * p + (1 - decay) * normalize(sum))``: `decay` weighs the *old*
@@ -25,7 +27,7 @@ def move_prototypes(prototypes: Tensor, sums: Tensor, counts: Tensor, decay: flo
         prototypes: Unit-norm prototypes, shape ``(C, K, D)``.
         sums: Sum of the embeddings assigned to each, shape ``(C, K, D)``.
         counts: Number of these, shape ``(C, K)``; prototypes with 0 stay as they are.
-        decay: Weight of the old prototype, in [0, 1].
+        decay: Weight of the old prototype, in [0, 1]; one for all, or shape ``(C, K, 1)``.
 
     Returns:
         Tensor: Moved unit-norm prototypes, shape ``(C, K, D)``.
@@ -52,9 +54,11 @@ class PrototypeBank(nn.Module):
         channels: Channels D of an embedding, at least 1.
         decay: Weight of the old prototype in an update, in [0, 1] (mu in eq. 14). Defaults
             to 0.999.
+        clock: w of a running mean at the start: a prototype that has moved n times keeps
+            ``min(decay, (n + 1) / (n + w))`` of itself. Defaults to None: `decay` from the start.
 
     Raises:
-        ValueError: If a size is below 1 or `decay` is outside [0, 1].
+        ValueError: If a size is below 1, `decay` is outside [0, 1] or `clock` is not above 1.
     """
 
     prototypes: Tensor
@@ -63,7 +67,12 @@ class PrototypeBank(nn.Module):
     usage: Tensor
 
     def __init__(
-        self, num_classes: int, num_prototypes: int, channels: int, decay: float = 0.999
+        self,
+        num_classes: int,
+        num_prototypes: int,
+        channels: int,
+        decay: float = 0.999,
+        clock: float | None = None,
     ) -> None:
         super().__init__()
         sizes = {"num_classes": num_classes, "num_prototypes": num_prototypes, "channels": channels}
@@ -77,7 +86,10 @@ class PrototypeBank(nn.Module):
                 "Expected `decay` (weight of the old prototype) to be between 0 and 1, "
                 f"but got {decay}."
             )
+        if clock is not None and clock <= 1:
+            raise ValueError(f"Expected `clock` to be above 1, but got {clock}.")
         self.decay = decay
+        self.clock = clock
         shape = (num_classes, num_prototypes)
         self.register_buffer("prototypes", torch.zeros(*shape, channels))
         # Floats, because averaging hooks skip or break integer buffers.
@@ -137,12 +149,19 @@ class PrototypeBank(nn.Module):
                 torch.zeros_like(self.alive),
             )
         sums, counts, wins = pending if reduce is None else pending.reduced(reduce)
-        self.prototypes.copy_(move_prototypes(self.prototypes, sums, counts, self.decay))
+        decay = self._decay_now()
+        self.prototypes.copy_(move_prototypes(self.prototypes, sums, counts, decay))
         self.updates.add_((counts > 0).to(self.updates.dtype))
         class_wins = wins.sum(dim=1, keepdim=True)
         share = wins / class_wins.clamp(min=1)
         keep = torch.where(class_wins > 0, _USAGE_DECAY, 1.0)
         self.usage.mul_(keep).add_((1 - keep) * share)
+
+    def _decay_now(self) -> float | Tensor:
+        if self.clock is None:
+            return self.decay
+        running_mean = (self.updates + 1) / (self.updates + self.clock)
+        return running_mean.clamp(max=self.decay)[..., None]
 
     @torch.no_grad()
     def seed(self, classes: Tensor, prototypes: Tensor, alive: Tensor) -> None:

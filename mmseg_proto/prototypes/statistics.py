@@ -38,28 +38,35 @@ class PrototypeStatistics(NamedTuple):
 
 @torch.no_grad()
 def collect_statistics(
-    embeddings: Tensor, labels: Tensor, assignment: Tensor, nearest: Tensor, shape: tuple[int, int]
+    embeddings: Tensor,
+    moving: Tensor,
+    assignment: Tensor,
+    labels: Tensor,
+    nearest: Tensor,
+    shape: tuple[int, int],
 ) -> PrototypeStatistics:
     """Add up embeddings by assigned prototype.
 
     Args:
         embeddings: Pixel embeddings, shape ``(N, D)``.
-        labels: Class of each pixel, shape ``(N,)``, int64 in ``[-1, C)``; -1 is left out.
+        moving: Class of each pixel that moves a prototype, shape ``(N,)``, int64 in ``[-1, C)``;
+            -1 for the others.
         assignment: Prototype that clustering gave the pixel, shape ``(N,)``, in ``[0, K)``.
+        labels: Class of each pixel, shape ``(N,)``, int64 in ``[-1, C)``; -1 is left out.
         nearest: Nearest prototype of the pixel's class, shape ``(N,)``, in ``[0, K)``.
         shape: Number of classes C and prototypes per class K.
 
     Returns:
-        PrototypeStatistics: Sums and counts of these pixels.
+        PrototypeStatistics: Sums and counts of the moving pixels, wins of all.
     """
     num_classes, num_prototypes = shape
     ones = embeddings.new_ones(labels.shape, dtype=torch.float32)
 
-    def flat(index: Tensor) -> Tensor:
-        return torch.where(labels < 0, -1, labels * num_prototypes + index)
+    def flat(classes: Tensor, index: Tensor) -> Tensor:
+        return torch.where(classes < 0, -1, classes * num_prototypes + index)
 
     total = num_classes * num_prototypes
-    sums = segment_sum(embeddings.float(), flat(assignment), total)
-    counts = segment_sum(ones, flat(assignment), total)
-    wins = segment_sum(ones, flat(nearest), total)
+    sums = segment_sum(embeddings.float(), flat(moving, assignment), total)
+    counts = segment_sum(ones, flat(moving, assignment), total)
+    wins = segment_sum(ones, flat(labels, nearest), total)
     return PrototypeStatistics(sums.unflatten(0, shape), counts.view(shape), wins.view(shape))

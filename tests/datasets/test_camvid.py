@@ -83,3 +83,17 @@ def test_one_variable_moves_the_data(
     assert roots() == {"data/camvid"}
     monkeypatch.setenv("CAMVID_ROOT", "/elsewhere/CamVid")
     assert roots() == {"/elsewhere/CamVid"}
+
+
+def test_sequences_choose_frames(tmp_path: Path) -> None:
+    root = make_folder(tmp_path)
+    dataset = CamVidDataset(data_root=str(root), sequences=["0001TP"], pipeline=PIPELINE)
+    assert [Path(dataset.get_data_info(i)["img_path"]).stem for i in range(len(dataset))] == [
+        "0001TP_006690"
+    ]
+
+
+@pytest.mark.parametrize("sequences", [["0001TP", "0006R0"], []])
+def test_a_sequence_that_is_not_there_is_named(tmp_path: Path, sequences: list[str]) -> None:
+    with pytest.raises(ValueError, match=r"among \['0001TP', 'Seq05VD'\].* but got \["):
+        CamVidDataset(data_root=str(make_folder(tmp_path)), sequences=sequences, pipeline=PIPELINE)

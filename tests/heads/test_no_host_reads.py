@@ -18,7 +18,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mmseg_proto import PixelPrototypeLoss
 from mmseg_proto.heads.classifier import PrototypeClassifier
 from mmseg_proto.heads.embedding import PixelEmbedding
-from mmseg_proto.heads.settings import ClusteringSettings, ScaleSettings, SeedingSettings
+from mmseg_proto.heads.score_scale import ScoreScale
+from mmseg_proto.heads.seeder import PrototypeSeeder
+from mmseg_proto.heads.settings import (
+    ClusteringSettings,
+    ScaleSettings,
+    SeedingSettings,
+    UpdateSettings,
+)
 from mmseg_proto.prototypes import PrototypeBank
 
 
@@ -37,14 +44,16 @@ class CountOperations(TorchDispatchMode):
 
 
 def make_classifier(num_classes: int) -> PrototypeClassifier:
+    bank = PrototypeBank(num_classes, 3, 16, 0.999)
     classifier = PrototypeClassifier(
         PixelEmbedding(16, None, {"type": "LN"}),
-        PrototypeBank(num_classes, 3, 16, 0.999),
-        ScaleSettings(),
+        bank,
+        ScoreScale(ScaleSettings(), num_classes),
+        PrototypeSeeder(bank, SeedingSettings()),
         ClusteringSettings(),
-        SeedingSettings(),
+        UpdateSettings(),
     )
-    classifier._complete = True
+    classifier.seeder._complete = True
     return classifier
 
 
@@ -71,7 +80,7 @@ def test_what_reads_on_the_host_would_be_noticed() -> None:
     reads = (DataDependentOutputException, DynamicOutputShapeException)
     with FakeTensorMode():
         classifier = make_classifier(5)
-        classifier._complete = False  # so that it seeds, which may read
+        classifier.seeder._complete = False  # so that it seeds, which may read
         with pytest.raises(reads):
             train_step(classifier)
 

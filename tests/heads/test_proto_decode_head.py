@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from toy import make_samples
 
 from mmseg_proto import ProtoDecodeHead
+from mmseg_proto.heads.classifier import LabelledPixels
 
 INPUTS = [torch.randn(2, 8, 12, 16, generator=torch.Generator().manual_seed(0))]
 
@@ -113,6 +114,34 @@ def test_losses_match_reference() -> None:
     assert losses["loss_ppd"].item() == pytest.approx(0.01 * distance, rel=1e-4)
     moved = reference.moved_prototypes(prototypes, pixels, small, assignment, 0.999)
     torch.testing.assert_close(bank.prototypes, moved.float(), rtol=1e-4, atol=1e-5)
+
+
+def test_correct_pixels_move_a_class_that_has_some_and_all_pixels_one_that_has_none() -> None:
+    head = build(update={"pixels": "correct"})
+    train_step(head, make_labels())
+    classifier = head.prototype_classifier
+    counts: list[Tensor] = []
+    classifier.bank.accumulate = lambda statistics: counts.append(statistics.counts.sum(1))
+    pixels = LabelledPixels(
+        embeddings=torch.zeros(8, 16),
+        labels=torch.tensor([0, 0, 0, 1, 1, 1, -1, -1]),
+        own_similarity=torch.zeros(8, 3),
+        log_partition=torch.zeros(8),
+        predicted=torch.tensor([0, 1, 0, 2, 2, 0, 0, 1]),
+    )
+    classifier.assign(pixels, keep=True)
+    # Two of class 0 are right; none of class 1 is, so all three of its pixels move it.
+    assert counts[0].tolist() == [2, 3, 0, 0]
+
+
+def test_predicted_is_the_class_of_the_largest_logit() -> None:
+    head = build(dropout_ratio=0)
+    train_step(head, make_labels())
+    feats = head._forward_feature(INPUTS)
+    labels = make_labels()[:, 1::2, 1::2].flatten()
+    labels = labels.masked_fill(labels == 255, -1)
+    logits, pixels = head.prototype_classifier.forward_labelled(feats, labels, 0.1)
+    assert torch.equal(pixels.predicted, logits.argmax(1).flatten())
 
 
 def test_dropout_comes_before_a_projection_only() -> None:
@@ -262,9 +291,9 @@ def test_random_seeding_exists_from_the_start() -> None:
 def test_scale_stays_within_its_bounds() -> None:
     head = build(score_scale={"init": 20.0, "max": 20.0})
     train_step(head, make_labels())
-    head.prototype_classifier.log_scale.data += 1
+    head.prototype_classifier.score_scale.log_scale.data += 1
     train_step(head, make_labels())
     assert head.prototype_classifier.health()["scale"] == pytest.approx(20.0)
     fixed = build(score_scale={"init": 12.0, "learnable": False})
-    assert "prototype_classifier.log_scale" not in dict(fixed.named_parameters())
-    assert "prototype_classifier.log_scale" in fixed.state_dict()
+    assert "prototype_classifier.score_scale.log_scale" not in dict(fixed.named_parameters())
+    assert "prototype_classifier.score_scale.log_scale" in fixed.state_dict()

@@ -63,6 +63,21 @@ class NeverCallsItsClassifier(BaseDecodeHead):
             "iterations` to be at least 1",
         ),
         (
+            {"decoder": "FCNHead", "clustering": {"assign": "soft"}},
+            ValueError,
+            "`clustering.assign` to be one of .* but got 'soft'",
+        ),
+        (
+            {"decoder": "FCNHead", "update": {"pixels": "wrong"}},
+            ValueError,
+            "`update.pixels` to be 'all' or 'correct', but got 'wrong'",
+        ),
+        (
+            {"decoder": "FCNHead", "update": {"clock": 1}},
+            ValueError,
+            "`update.clock` to be above 1, but got 1",
+        ),
+        (
             {"decoder": "FCNHead", "clustering": 3},
             TypeError,
             "`clustering` to be a dict .* but got 3",

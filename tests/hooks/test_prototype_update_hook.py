@@ -42,7 +42,7 @@ def test_optimiser_holds_the_scale_but_no_prototype(tmp_path: Path) -> None:
     runner = make_runner(tmp_path)
     runner.train()
     held = {id(p) for group in runner.optim_wrapper.param_groups for p in group["params"]}
-    assert id(runner.model.decode_head.prototype_classifier.log_scale) in held
+    assert id(runner.model.decode_head.prototype_classifier.score_scale.log_scale) in held
     assert id(bank_of(runner).prototypes) not in held
     assert not bank_of(runner).prototypes.requires_grad
 

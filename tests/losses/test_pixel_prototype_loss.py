@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import reference
 import torch
@@ -51,14 +53,27 @@ def test_large_cosines_over_small_temperature_stay_finite() -> None:
     assert float(contrast) == pytest.approx(0.0, abs=1e-4)
 
 
+def test_warm_up_grows_linearly_to_the_full_weights() -> None:
+    loss = PixelPrototypeLoss(contrast_weight=2.0, distance_weight=4.0, warmup_iterations=3)
+    positive, log_partition = torch.zeros(5), torch.ones(5)
+    valid = torch.ones(5, dtype=torch.bool)
+    ramp = [
+        [float(x) for x in loss(positive, log_partition, valid, iteration).values()]
+        for iteration in range(5)
+    ]
+    expected = [[2 * share, 4 * share] for share in (0.25, 0.5, 0.75, 1.0, 1.0)]
+    torch.testing.assert_close(torch.tensor(ramp), torch.tensor(expected))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"contrast_weight": -1}, "at least 0, but got -1"),
         ({"distance_weight": -0.1}, "at least 0, but got 0.01 and -0.1"),
         ({"temperature": 0}, "`temperature` to be above 0, but got 0"),
+        ({"warmup_iterations": -1}, "`warmup_iterations` to be at least 0, but got -1"),
     ],
 )
-def test_errors(arguments: dict[str, float], message: str) -> None:
+def test_errors(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PixelPrototypeLoss(**arguments)

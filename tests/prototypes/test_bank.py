@@ -24,7 +24,7 @@ def some_statistics(seed: int = 0, pixels: int = 40) -> PrototypeStatistics:
     problem = make_problem(pixels=pixels, seed=seed)
     assigned = torch.arange(pixels) % 4
     labels = torch.where(problem.labels == 4, -1, problem.labels)
-    return collect_statistics(problem.embeddings, labels, assigned, assigned, (5, 4))
+    return collect_statistics(problem.embeddings, labels, assigned, labels, assigned, (5, 4))
 
 
 def test_update_matches_reference() -> None:
@@ -33,7 +33,9 @@ def test_update_matches_reference() -> None:
     bank = filled_bank()
     before = bank.prototypes.clone()
     labels = torch.where(problem.labels >= 3, -1, problem.labels)
-    bank.accumulate(collect_statistics(problem.embeddings, labels, assignment, assignment, (5, 4)))
+    bank.accumulate(
+        collect_statistics(problem.embeddings, labels, assignment, labels, assignment, (5, 4))
+    )
     bank.update()
     expected = reference.moved_prototypes(before, problem.embeddings, labels, assignment, 0.9)
     torch.testing.assert_close(bank.prototypes, expected.float())
@@ -60,7 +62,7 @@ def test_statistics_of_two_passes_equal_one_pass_over_both() -> None:
     def statistics(rows: slice) -> PrototypeStatistics:
         labels = problem.labels.clamp(max=3)[rows]
         return collect_statistics(
-            problem.embeddings[rows], labels, assignment[rows], assignment[rows], (5, 4)
+            problem.embeddings[rows], labels, assignment[rows], labels, assignment[rows], (5, 4)
         )
 
     split, whole = filled_bank(), filled_bank()
@@ -99,9 +101,8 @@ def test_discarded_statistics_are_gone_and_never_saved() -> None:
 
 def test_non_finite_embeddings_are_left_out() -> None:
     embeddings = torch.full((3, 6), torch.nan)
-    statistics = collect_statistics(
-        embeddings, torch.full((3,), -1), torch.zeros(3).long(), torch.zeros(3).long(), (5, 4)
-    )
+    ignored, first = torch.full((3,), -1), torch.zeros(3).long()
+    statistics = collect_statistics(embeddings, ignored, first, ignored, first, (5, 4))
     assert all(part.isfinite().all() for part in statistics)
 
 
@@ -142,3 +143,41 @@ def test_seed_keeps_what_exists() -> None:
 def test_errors(arguments: tuple[int, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PrototypeBank(*arguments)
+
+
+def test_clock_makes_a_running_mean_first() -> None:
+    problem = make_problem(pixels=60)
+    labels = torch.where(problem.labels == 4, -1, problem.labels)
+    bank = PrototypeBank(5, 4, 6, decay=0.7, clock=2.0).double()
+    bank.seed(torch.arange(5), problem.prototypes, problem.alive)
+    expected = bank.prototypes.clone()
+    # (n + 1) / (n + 2) until that is above 0.7.
+    for step, weight in enumerate((1 / 2, 2 / 3, 0.7, 0.7)):
+        assignment = (torch.arange(60) + step) % 4
+        statistics = collect_statistics(
+            problem.embeddings, labels, assignment, labels, assignment, (5, 4)
+        )
+        everywhere = statistics.counts[[0, 3]].all()  # so that these have moved as often
+        assert everywhere
+        bank.accumulate(statistics)
+        bank.update()
+        expected = reference.moved_prototypes(
+            expected, problem.embeddings, labels, assignment, weight
+        )
+        torch.testing.assert_close(bank.prototypes[[0, 3]], expected[[0, 3]], rtol=1e-6, atol=1e-7)
+
+
+def test_clock_of_a_prototype_counts_its_own_moves() -> None:
+    bank = PrototypeBank(1, 2, 2, decay=0.9, clock=2.0)
+    bank.seed(torch.tensor([0]), torch.eye(2)[None], torch.ones(1, 2, dtype=torch.bool))
+    statistics = PrototypeStatistics(
+        torch.tensor([[[0.0, 1.0], [0.0, 0.0]]]),
+        torch.tensor([[1.0, 0.0]]),
+        torch.tensor([[1.0, 0.0]]),
+    )
+    bank.accumulate(statistics)
+    bank.update()
+    assert bank.updates.tolist() == [[1.0, 0.0]]
+    # The first move keeps half; the other prototype has not moved.
+    torch.testing.assert_close(bank.prototypes[0, 0], torch.tensor([0.5**0.5, 0.5**0.5]))
+    torch.testing.assert_close(bank.prototypes[0, 1], torch.tensor([0.0, 1.0]))

@@ -1,0 +1,96 @@
+"""Runs the arms of the accuracy benchmark side by side and collects their results."""
+
+import json
+import multiprocessing
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from .accuracy_runs import Budget, run_to_file
+from .accuracy_variants import VARIANTS
+
+
+def check_variants(names: Sequence[str]) -> None:
+    """Refuse names that are no variants.
+
+    Raises:
+        ValueError: Naming them and what there is.
+    """
+    unknown = sorted(set(names) - set(VARIANTS))
+    if unknown:
+        raise ValueError(f"Expected variants among {', '.join(VARIANTS)}, but got {unknown}.")
+
+
+def run_all(
+    configs: Path,
+    data_root: Path,
+    out: Path,
+    names: Sequence[str],
+    seeds: Sequence[int],
+    budget: Budget,
+    jobs: int,
+    console: Console,
+) -> None:
+    """Run every variant with every seed; what has a result already is left alone.
+
+    Args:
+        configs: Folder of the packaged configs.
+        data_root: CamVid's folder.
+        out: Folder for results and logs.
+        names: Names of variants.
+        seeds: Seeds.
+        budget: What all arms share.
+        jobs: Runs at the same time, each on its share of the processors.
+        console: Where to report.
+
+    Raises:
+        ValueError: If a name is unknown.
+    """
+    check_variants(names)
+    # Seed by seed, so that an interrupted benchmark holds whole pairs.
+    todo = [
+        (name, seed)
+        for seed in seeds
+        for name in names
+        if not result_file(out, budget, name, seed).is_file()
+    ]
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    # A fresh process for each run: nothing of one run can reach the next.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool:
+        futures = {}
+        for name, seed in todo:
+            file = result_file(out, budget, name, seed)
+            arguments = (configs, VARIANTS[name], budget, seed, data_root, file.with_suffix(""))
+            futures[pool.submit(run_to_file, file, threads, *arguments)] = f"{name}, seed {seed}"
+        for future in as_completed(futures):
+            future.result()
+            console.print(f"{futures[future]}: done")
+
+
+def result_file(out: Path, budget: Budget, name: str, seed: int) -> Path:
+    """Name the file of a result."""
+    where = f"without-{budget.hold_out}" if budget.hold_out else "val"
+    return out / f"{where}-{budget.iterations}" / f"{name}-seed{seed}.json"
+
+
+def read_results(out: Path, budget: Budget) -> dict[str, dict[int, dict[str, Any]]]:
+    """Read all results of a budget.
+
+    Args:
+        out: Folder of the results.
+        budget: What all arms share.
+
+    Returns:
+        dict[str, dict[int, dict[str, Any]]]: Name of variant to seed to result.
+    """
+    results: dict[str, dict[int, dict[str, Any]]] = {}
+    for file in sorted(result_file(out, budget, "any", 0).parent.glob("*-seed*.json")):
+        name = file.stem.rpartition("-seed")[0]
+        result = json.loads(file.read_text(encoding="utf-8"))
+        results.setdefault(name, {})[result["seed"]] = result
+    return results

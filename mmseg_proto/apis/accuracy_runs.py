@@ -1,0 +1,186 @@
+"""Training runs of the accuracy benchmark, in-process, with the data kept in memory."""
+
+import json
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+#: Validations in a run, evenly spread; the last one is the result.
+_VALIDATIONS = 4
+_TRAIN_SEQUENCES = ("0001TP", "0006R0", "0016E5")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One arm of the benchmark: a packaged config and what is changed in it.
+
+    Args:
+        config: File name of the config.
+        options: Dotted keys to values, as in ``--cfg-options``.
+    """
+
+    config: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What all arms of a comparison share.
+
+    Args:
+        iterations: Training iterations.
+        hold_out: Sequence of the train split that is held back and validated on, for tuning;
+            None trains on the whole split and validates on val. Defaults to None.
+    """
+
+    iterations: int = 1200
+    hold_out: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.iterations < _VALIDATIONS:
+            raise ValueError(
+                f"Expected `iterations` to be at least {_VALIDATIONS}, but got {self.iterations}."
+            )
+        if self.hold_out is not None and self.hold_out not in _TRAIN_SEQUENCES:
+            raise ValueError(
+                f"Expected `hold_out` to be one of {_TRAIN_SEQUENCES}, but got {self.hold_out!r}."
+            )
+
+
+class _Curve(Hook):
+    """Keeps the metrics of every validation."""
+
+    def __init__(self) -> None:
+        self.points: list[dict[str, float]] = []
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Keep the metrics."""
+        numbers = {key: round(float(value), 2) for key, value in (metrics or {}).items()}
+        self.points.append({"iteration": runner.iter, **numbers})
+
+
+def build_config(
+    configs: Path, variant: Variant, budget: Budget, seed: int, data_root: Path, work_dir: Path
+) -> Config:
+    """Make the config of one run.
+
+    Args:
+        configs: Folder of the packaged configs.
+        variant: The arm.
+        budget: What all arms share.
+        seed: Seed of everything random.
+        data_root: CamVid's folder.
+        work_dir: Where the run writes.
+
+    Returns:
+        Config: For `Runner.from_cfg`.
+    """
+    cfg = Config.fromfile(configs / variant.config)
+    iterations, interval = budget.iterations, budget.iterations // _VALIDATIONS
+    train = dict(cfg.train_dataloader.dataset, data_root=str(data_root))
+    val = dict(cfg.val_dataloader.dataset, data_root=str(data_root))
+    if budget.hold_out is not None:
+        rest = [name for name in _TRAIN_SEQUENCES if name != budget.hold_out]
+        train["sequences"] = rest
+        val.update(split="train", sequences=[budget.hold_out])
+    # Loading an image and its labels is what is deterministic in the training pipeline.
+    cached = {
+        "train": {"type": "CachedDataset", "dataset": train, "num_cached": 2},
+        "val": {"type": "CachedDataset", "dataset": val},
+    }
+    cfg.merge_from_dict(
+        {
+            "work_dir": str(work_dir),
+            "randomness.seed": seed,
+            "train_cfg.max_iters": iterations,
+            "train_cfg.val_interval": interval,
+            "param_scheduler.0.end": iterations,
+            "default_hooks.checkpoint.interval": iterations,
+            "default_hooks.logger.interval": min(50, interval),
+            "val_evaluator.type": "ClassIoUMetric",
+        }
+    )
+    for name in ("train", "val"):
+        loader = cfg[f"{name}_dataloader"]
+        loader.update(num_workers=0, persistent_workers=False)
+        loader.dataset = cached[name]
+    for name in ("test_dataloader", "test_evaluator", "test_cfg"):
+        cfg.pop(name)
+    cfg.merge_from_dict(dict(variant.options))
+    return cfg
+
+
+def run(
+    configs: Path, variant: Variant, budget: Budget, seed: int, data_root: Path, work_dir: Path
+) -> dict[str, Any]:
+    """Train and validate one arm with one seed.
+
+    Args:
+        configs: Folder of the packaged configs.
+        variant: The arm.
+        budget: What all arms share.
+        seed: Seed of everything random.
+        data_root: CamVid's folder.
+        work_dir: Where the run writes.
+
+    Returns:
+        dict[str, Any]: What was run, ``curve`` (metrics of each validation) and ``health`` (last
+        health numbers of the prototypes, empty for softmax).
+    """
+    cfg = build_config(configs, variant, budget, seed, data_root, work_dir)
+    runner = Runner.from_cfg(cfg)
+    curve = _Curve()
+    runner.register_hook(curve, "VERY_LOW")
+    started = time.monotonic()
+    runner.train()
+    scalars = runner.message_hub.log_scalars
+    return {
+        "variant": asdict(variant),
+        "budget": asdict(budget),
+        "seed": seed,
+        "curve": curve.points,
+        "health": {
+            key.removeprefix("train/"): float(scalars[key].current())
+            for key in sorted(scalars)
+            if key.startswith("train/prototype/")
+        },
+        "seconds": round(time.monotonic() - started),
+        "versions": _versions(),
+    }
+
+
+def run_to_file(file: Path, threads: int, *arguments: Any) -> None:
+    """Make a run and write its result, whole or not at all.
+
+    Args:
+        file: JSON file of the result.
+        threads: Threads to compute with.
+        *arguments: Those of :func:`run`.
+    """
+    torch.set_num_threads(threads)
+    result = run(*arguments)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_suffix(".part")
+    unfinished.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    unfinished.replace(file)
+
+
+def _versions() -> dict[str, str]:
+    import mmengine
+    import mmseg
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    return {
+        "torch": str(torch.__version__),
+        "mmseg": mmseg.__version__,
+        "mmengine": mmengine.__version__,
+        "device": device,
+    }

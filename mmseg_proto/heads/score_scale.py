@@ -1,0 +1,57 @@
+"""From cosines to logits."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from .settings import ScaleSettings
+
+
+class ScoreScale(nn.Module):
+    """Turn class scores in [-1, 1] into logits.
+
+    Args:
+        settings: One scalar, learned or fixed, or the authors' LayerNorm.
+        num_classes: Number of classes C, of interest to the LayerNorm alone.
+    """
+
+    log_scale: Tensor
+
+    def __init__(self, settings: ScaleSettings, num_classes: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.norm = nn.LayerNorm(num_classes) if settings.kind == "layer_norm" else None
+        if self.norm is None:
+            # As a logarithm, steps of the optimiser are relative; shape (1,) suits every optimiser.
+            log_scale = torch.tensor([math.log(settings.init)])
+            if settings.learnable:
+                self.log_scale = nn.Parameter(log_scale)
+            else:
+                self.register_buffer("log_scale", log_scale)
+
+    def forward(self, scores: Tensor) -> Tensor:
+        """Scale scores.
+
+        Args:
+            scores: Class scores, shape ``(N, C)``.
+
+        Returns:
+            Tensor: Logits of the same shape and dtype.
+        """
+        if self.norm is not None:
+            logits: Tensor = self.norm(scores)
+            return logits
+        return scores * self.log_scale.to(scores.dtype).exp()
+
+    def clamp(self) -> None:
+        """Keep a learned scalar within its bounds; call it after each optimiser step."""
+        if self.norm is None and self.settings.learnable:
+            bounds = self.settings
+            self.log_scale.data.clamp_(math.log(bounds.min), math.log(bounds.max))
+
+    def value(self) -> Tensor:
+        """Return the scale: the scalar, or the mean weight of the LayerNorm, shape ``()``."""
+        if self.norm is not None:
+            return self.norm.weight.detach().mean()
+        return self.log_scale.detach().exp().squeeze()

@@ -1,0 +1,91 @@
+"""When and from what prototypes start."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmseg_proto.ops import segment_sum
+from mmseg_proto.prototypes import PrototypeBank, draw_candidates, extend_by_kmeans_plus_plus
+
+from .parallel import concatenate_ranks, from_first_rank, sum_over_ranks
+from .settings import SeedingSettings
+
+
+class PrototypeSeeder:
+    """Bring the prototypes of a bank to life.
+
+    Holds no tensors: what it decides on lies in the bank, or follows from the iteration.
+
+    Args:
+        bank: The prototypes.
+        settings: How prototypes start.
+    """
+
+    def __init__(self, bank: PrototypeBank, settings: SeedingSettings) -> None:
+        self._bank = bank
+        self._settings = settings
+        self._due_at: int | None = None
+        self._complete = False
+        if settings.source == "random":
+            self._seed_randomly()
+
+    @property
+    def due(self) -> bool:
+        """Whether the coming forward pass looks for classes to seed."""
+        return self._due_at is not None
+
+    def begin_step(self, iteration: int) -> None:
+        """Decide whether the coming forward pass looks for prototypes to seed.
+
+        The decision rests on the iteration alone, so it is the same on all ranks. Once all
+        prototypes exist it costs nothing.
+
+        Args:
+            iteration: Training iteration, from 0.
+        """
+        eager = iteration < self._settings.eager_iterations
+        due = not self._complete and (eager or iteration % self._settings.interval == 0)
+        self._due_at = iteration if due else None
+
+    def refresh(self) -> None:
+        """Look up whether all prototypes exist, as after loading a checkpoint."""
+        self._complete = bool(self._bank.alive_mask.all())
+
+    @torch.no_grad()
+    def seed(self, embeddings: Tensor, labels: Tensor) -> None:
+        """Seed prototypes of the classes in this batch that lack some.
+
+        Every rank takes the same way through it: the classes to seed are known after a sum over
+        ranks.
+
+        Args:
+            embeddings: Unit-norm embeddings, shape ``(N, D)``.
+            labels: Class of each pixel, shape ``(N,)``, -1 for ignored ones.
+        """
+        bank, settings = self._bank, self._settings
+        labels = torch.where(embeddings.isfinite().all(dim=1), labels, -1)
+        ones = embeddings.new_ones(labels.shape)
+        present = sum_over_ranks(segment_sum(ones, labels, bank.shape[0])) > 0
+        classes = (present & ~bank.alive_mask.all(dim=1)).nonzero().squeeze(1)
+        if len(classes):
+            generator = torch.Generator().manual_seed(settings.seed + (self._due_at or 0))
+            candidates, mask = draw_candidates(
+                embeddings, labels, classes, settings.candidates, generator
+            )
+            prototypes, alive = extend_by_kmeans_plus_plus(
+                concatenate_ranks(candidates, dim=1),
+                concatenate_ranks(mask, dim=1),
+                bank.directions[classes].float().cpu(),
+                bank.alive_mask[classes].cpu(),
+                generator,
+            )
+            bank.seed(classes, from_first_rank(prototypes), from_first_rank(alive))
+            self.refresh()
+
+    def _seed_randomly(self) -> None:
+        # Own generator: ranks must agree, and nobody sends buffers from rank 0 for us.
+        generator = torch.Generator().manual_seed(self._settings.seed)
+        directions = torch.randn(self._bank.prototypes.shape, generator=generator)
+        alive = torch.ones(self._bank.shape, dtype=torch.bool)
+        self._bank.seed(torch.arange(self._bank.shape[0]), F.normalize(directions, dim=-1), alive)
+        self.refresh()

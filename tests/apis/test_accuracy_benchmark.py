@@ -1,0 +1,97 @@
+import json
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mmengine.registry import DefaultScope
+from mmseg.registry import MODELS
+from rich.console import Console
+
+from mmseg_proto.apis import accuracy_benchmark
+from mmseg_proto.apis.accuracy_runs import Budget, build_config, run_to_file
+from mmseg_proto.apis.accuracy_variants import VARIANTS
+from mmseg_proto.configs import config_root
+
+
+def config_of(name: str, budget: Budget, tmp_path: Path, seed: int = 0) -> Any:
+    return build_config(
+        config_root(), VARIANTS[name], budget, seed, Path("camvid"), tmp_path / "run"
+    )
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_variant_builds(name: str, tmp_path: Path) -> None:
+    cfg = config_of(name, Budget(40), tmp_path)
+    cfg.model.backbone.init_cfg = None
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        MODELS.build(cfg.model)
+
+
+def test_variants_differ_from_each_other(tmp_path: Path) -> None:
+    texts = {config_of(name, Budget(40), tmp_path).dump() for name in VARIANTS}
+    assert len(texts) == len(VARIANTS)
+
+
+def test_tuning_never_sees_val(tmp_path: Path) -> None:
+    cfg = config_of("prototypes", Budget(40, hold_out="0006R0"), tmp_path)
+    train, val = (cfg[f"{part}_dataloader"].dataset.dataset for part in ("train", "val"))
+    assert train.split == val.split == "train"
+    assert val.sequences == ["0006R0"]
+    assert set(train.sequences) == {"0001TP", "0016E5"}
+
+
+def test_the_final_run_takes_all_of_train_and_validates_on_val(tmp_path: Path) -> None:
+    cfg = config_of("softmax", Budget(40), tmp_path, seed=3)
+    train, val = (cfg[f"{part}_dataloader"].dataset.dataset for part in ("train", "val"))
+    assert (train.split, val.split) == ("train", "val")
+    assert "sequences" not in train
+    assert cfg.randomness.seed == 3
+    assert cfg.param_scheduler[0].end == cfg.train_cfg.max_iters == 40
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"iterations": 3}, "at least 4, but got 3"),
+        ({"hold_out": "0016"}, "`hold_out` to be one of .* but got '0016'"),
+    ],
+)
+def test_errors(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Budget(**settings)
+
+
+def test_an_unknown_variant_is_named_before_anything_runs(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"softmax, prototypes.* but got \['prototype'\]"):
+        accuracy_benchmark.run_all(
+            config_root(), tmp_path, tmp_path, ["prototype"], [0], Budget(4), 1, Console()
+        )
+
+
+def test_a_result_is_read_back_and_not_made_twice(tmp_path: Path) -> None:
+    budget = Budget(40)
+    file = accuracy_benchmark.result_file(tmp_path, budget, "k-5", 2)
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"seed": 2, "curve": [{"mIoU": 1.0}]}), encoding="utf-8")
+    out = StringIO()
+    accuracy_benchmark.run_all(
+        config_root(), tmp_path, tmp_path, ["k-5"], [2], budget, 1, Console(file=out)
+    )
+    assert out.getvalue() == ""
+    results = accuracy_benchmark.read_results(tmp_path, budget)
+    assert results == {"k-5": {2: {"seed": 2, "curve": [{"mIoU": 1.0}]}}}
+
+
+def test_a_run_leaves_its_curve_and_its_health(tmp_path: Path, camvid: Path) -> None:
+    file = tmp_path / "results" / "prototypes.json"
+    budget = Budget(4, hold_out="0006R0")
+    run_to_file(
+        file, 1, config_root(), VARIANTS["prototypes"], budget, 0, camvid, tmp_path / "work"
+    )
+    result = json.loads(file.read_text(encoding="utf-8"))
+    assert [point["iteration"] for point in result["curve"]] == [1, 2, 3, 4]
+    assert {"mIoU", "IoU/sky", "IoU/bicyclist"} <= set(result["curve"][-1])
+    assert result["budget"] == {"iterations": 4, "hold_out": "0006R0"}
+    assert result["health"]["prototype/live_share"] > 0
+    assert not list(file.parent.glob("*.part"))
