@@ -3,15 +3,33 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
+from PIL import Image
 from rich.console import Console
 
 from mmseg_proto.apis import accuracy_benchmark
 from mmseg_proto.apis.accuracy_runs import Budget, build_config, run_to_file
 from mmseg_proto.apis.accuracy_variants import VARIANTS
 from mmseg_proto.configs import config_root
+
+
+@pytest.fixture
+def camvid(tmp_path: Path) -> Path:
+    """A folder like CamVid's train split with two noisy frames of each sequence."""
+    root = tmp_path / "camvid"
+    random = np.random.default_rng(0)
+    for folder in ("train", "trainannot"):
+        (root / folder).mkdir(parents=True)
+    for sequence in ("0001TP", "0006R0", "0016E5"):
+        for frame in ("00001", "00002"):
+            image = random.integers(0, 256, (60, 80, 3), dtype=np.uint8)
+            labels = random.integers(0, 12, (6, 8), dtype=np.uint8).repeat(10, 0).repeat(10, 1)
+            Image.fromarray(image).save(root / "train" / f"{sequence}_{frame}.png")
+            Image.fromarray(labels).save(root / "trainannot" / f"{sequence}_{frame}.png")
+    return root
 
 
 def config_of(name: str, budget: Budget, tmp_path: Path, seed: int = 0) -> Any:
