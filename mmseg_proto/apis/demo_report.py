@@ -18,6 +18,8 @@ _MEANING = {
     "live_share": "share of prototypes that are alive",
     "perplexity": "prototypes of a class that are in use (perplexity of wins)",
     "cosine": "mean cosine between prototypes of a class (1 would be all alike)",
+    "largest_cosine": "cosine of the two most alike prototypes of a class",
+    "drift": "turn of a prototype in 1000 iterations (1 - cosine)",
     "scale": "learned scale from cosines to logits",
 }
 _ZOOM = 3

@@ -10,6 +10,7 @@ from mmseg_proto.prototypes import (
     PrototypeBank,
     collect_statistics,
     intra_class_cosine,
+    largest_cosine,
     live_share,
     usage_perplexity,
 )
@@ -187,22 +188,22 @@ class PrototypeClassifier(nn.Module):
         if self.seeder.due:
             self.seeder.seed(self._embed(features), labels)
 
-    def health(self) -> dict[str, float]:
-        """Summarise the prototypes; reads a few numbers on the host.
+    def health(self) -> dict[str, Tensor]:
+        """Say how the prototypes of each class fare.
 
         Returns:
-            dict[str, float]: ``live_share`` of all prototypes; ``perplexity`` of nearest-prototype
-            wins and ``cosine`` between the prototypes of a class, means over the classes that have
-            one; ``scale`` of the logits.
+            dict[str, Tensor]: ``live_share`` of the prototypes, ``perplexity`` of nearest-prototype
+            wins, mean ``cosine`` and ``largest_cosine`` between the prototypes of a class, each
+            with shape ``(C,)`` and NaN where a class has none; ``scale`` of the logits, ``()``.
         """
         bank, alive = self.bank, self.bank.alive_mask
-        numbers = {
-            "live_share": live_share(alive).mean(),
-            "perplexity": usage_perplexity(bank.usage).nanmean(),
-            "cosine": intra_class_cosine(bank.directions, alive).nanmean(),
+        return {
+            "live_share": live_share(alive),
+            "perplexity": usage_perplexity(bank.usage),
+            "cosine": intra_class_cosine(bank.directions, alive),
+            "largest_cosine": largest_cosine(bank.directions, alive),
             "scale": self.score_scale.value(),
         }
-        return {name: float(number) for name, number in numbers.items()}
 
     def _embed(self, features: Tensor) -> Tensor:
         embeddings: Tensor = self.embedding(features)

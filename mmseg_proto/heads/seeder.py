@@ -10,6 +10,9 @@ from mmseg_proto.prototypes import PrototypeBank, draw_candidates, extend_by_kme
 from .parallel import concatenate_ranks, from_first_rank, sum_over_ranks
 from .settings import SeedingSettings
 
+#: Part of its equal share of wins below which a prototype counts as won by nothing.
+_UNUSED = 0.01
+
 
 class PrototypeSeeder:
     """Bring the prototypes of a bank to life.
@@ -38,11 +41,16 @@ class PrototypeSeeder:
         """Decide whether the coming forward pass looks for prototypes to seed.
 
         The decision rests on the iteration alone, so it is the same on all ranks. Once all
-        prototypes exist it costs nothing.
+        prototypes exist it costs nothing, but for the looks for unused ones.
 
         Args:
             iteration: Training iteration, from 0.
         """
+        revive = self._settings.revive_interval
+        if revive is not None and iteration > 0 and iteration % revive == 0:
+            # Usage is summed over ranks, so all of them let the same prototypes die.
+            died = self._bank.retire(revive, _UNUSED / self._bank.shape[1])
+            self._complete = self._complete and not bool(died.any())
         eager = iteration < self._settings.eager_iterations
         due = not self._complete and (eager or iteration % self._settings.interval == 0)
         self._due_at = iteration if due else None

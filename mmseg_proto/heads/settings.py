@@ -88,6 +88,9 @@ class SeedingSettings:
         interval: Iterations between two looks later on, so that a class that never comes costs
             nothing in between, at least 1. Defaults to 20.
         seed: Seed of the generator. Defaults to 0.
+        revive_interval: Iterations between two looks for prototypes that have moved at least that
+            often and win less than a hundredth of their equal share: these die, and their places
+            are seeded anew. Defaults to None: never.
     """
 
     source: str = "data"
@@ -95,6 +98,7 @@ class SeedingSettings:
     eager_iterations: int = 100
     interval: int = 20
     seed: int = 0
+    revive_interval: int | None = None
 
     def __post_init__(self) -> None:
         if self.source not in ("data", "random"):
@@ -105,6 +109,11 @@ class SeedingSettings:
             raise ValueError(
                 "Expected `seeding` with candidates >= 1, interval >= 1 and "
                 f"eager_iterations >= 0, but got {self}."
+            )
+        if self.revive_interval is not None and self.revive_interval < 1:
+            raise ValueError(
+                "Expected `seeding.revive_interval` to be at least 1 or None, but got "
+                f"{self.revive_interval}."
             )
 
 

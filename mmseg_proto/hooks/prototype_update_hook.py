@@ -9,13 +9,16 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
-from torch import nn
+from torch import Tensor, nn
 
 from mmseg_proto.heads import ProtoDecodeHead
+from mmseg_proto.prototypes import drift
 
 from .checks import check_class_count, check_labels
 
 _DEFAULT_INTERVAL = 50
+#: Mean cosine between the prototypes of a class from which on they are one point.
+_COLLAPSED = 0.95
 
 
 @HOOKS.register_module()
@@ -28,7 +31,10 @@ class PrototypeUpdateHook(Hook):
     Runs above `EMAHook`, logging and checkpoints, so that all of them see moved prototypes.
     Health numbers go into the ordinary log and all visualisation backends as
     ``prototype/live_share``, ``prototype/perplexity`` (of nearest-prototype wins, 1 to K),
-    ``prototype/cosine`` (mean cosine between prototypes of a class) and ``prototype/scale``.
+    ``prototype/cosine`` and ``prototype/largest_cosine`` (between prototypes of a class), means
+    over classes, ``prototype/drift`` (one minus the cosine with where they were, per 1000
+    iterations) and ``prototype/scale``. A class whose prototypes collapse to one point is named in
+    a warning.
 
     Args:
         interval: Iterations between two health reports. Defaults to None: the interval of the
@@ -46,6 +52,8 @@ class PrototypeUpdateHook(Hook):
         self.interval = interval
         self._heads: dict[str, Any] = {}
         self._loss_scale: float | None = None
+        self._reported: dict[str, tuple[int, Tensor]] = {}
+        self._collapsed: dict[str, set[int]] = {}
 
     def before_train(self, runner: Runner) -> None:
         """Find the prototype heads and compare them with the data."""
@@ -99,9 +107,33 @@ class PrototypeUpdateHook(Hook):
     def _report(self, runner: Runner) -> None:
         for name, head in self._heads.items():
             prefix = "prototype" if len(self._heads) == 1 else f"prototype/{name}"
-            for key, number in head.prototype_classifier.health().items():
+            bank = head.prototype_classifier.bank
+            health = head.prototype_classifier.health()
+            before = self._reported.get(name)
+            if before is not None and runner.iter > before[0]:
+                turned = drift(before[1], bank.directions, bank.alive_mask)
+                health["drift"] = turned * (1000 / (runner.iter - before[0]))
+            self._reported[name] = runner.iter, bank.directions.clone()
+            for key, numbers in health.items():
+                number = float(numbers.nanmean())
                 if math.isfinite(number):  # perplexity is undefined before the first update
                     runner.message_hub.update_scalar(f"train/{prefix}/{key}", number)
+            self._warn_of_collapse(runner, name, health["cosine"])
+
+    def _warn_of_collapse(self, runner: Runner, head: str, cosine: Tensor) -> None:
+        known = self._collapsed.setdefault(head, set())
+        collapsed = set((cosine > _COLLAPSED).nonzero().flatten().tolist())
+        fresh = sorted(collapsed - known)
+        self._collapsed[head] = collapsed
+        if fresh:
+            classes = getattr(runner.train_dataloader.dataset, "metainfo", {}).get("classes")
+            names = [str(classes[index]) if classes else str(index) for index in fresh]
+            runner.logger.warning(
+                f"The prototypes of {head} have collapsed for {', '.join(names)}: their mean "
+                f"cosine is above {_COLLAPSED}, so that they stand for one point. Lower "
+                "`num_prototypes`, raise `decay`, or look at them with "
+                "tools/inspect_prototypes.py."
+            )
 
 
 def _prototype_heads(model: nn.Module) -> Iterator[tuple[str, Any]]:

@@ -1,7 +1,7 @@
 """Prototypes: their state, how they start, how they move and how they fare."""
 
 from .bank import PrototypeBank, move_prototypes
-from .health import intra_class_cosine, live_share, usage_perplexity
+from .health import drift, intra_class_cosine, largest_cosine, live_share, usage_perplexity
 from .seeding import draw_candidates, extend_by_kmeans_plus_plus
 from .statistics import PrototypeStatistics, collect_statistics
 
@@ -10,8 +10,10 @@ __all__ = [
     "PrototypeStatistics",
     "collect_statistics",
     "draw_candidates",
+    "drift",
     "extend_by_kmeans_plus_plus",
     "intra_class_cosine",
+    "largest_cosine",
     "live_share",
     "move_prototypes",
     "usage_perplexity",

@@ -157,6 +157,23 @@ class PrototypeBank(nn.Module):
         keep = torch.where(class_wins > 0, _USAGE_DECAY, 1.0)
         self.usage.mul_(keep).add_((1 - keep) * share)
 
+    @torch.no_grad()
+    def retire(self, min_updates: int, max_usage: float) -> Tensor:
+        """Let prototypes that nothing has won for long die, so that their places can be seeded.
+
+        Args:
+            min_updates: Moves that a prototype has made before it can die.
+            max_usage: Share of the wins of its class, below which it dies.
+
+        Returns:
+            Tensor: Which prototypes died, shape ``(C, K)``, bool.
+        """
+        died = self.alive_mask & (self.updates >= min_updates) & (self.usage < max_usage)
+        for buffer in (self.alive, self.updates, self.usage):
+            buffer.masked_fill_(died, 0.0)
+        self.prototypes.masked_fill_(died[..., None], 0.0)
+        return died
+
     def _decay_now(self) -> float | Tensor:
         if self.clock is None:
             return self.decay

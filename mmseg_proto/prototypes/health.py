@@ -49,3 +49,40 @@ def intra_class_cosine(prototypes: Tensor, alive: Tensor) -> Tensor:
     # The sum over all pairs is the squared norm of the sum; each of the K own pairs is 1.
     pairs = directions.sum(dim=1).square().sum(dim=-1) - count
     return torch.where(count > 1, pairs / (count * (count - 1)), torch.nan)
+
+
+def largest_cosine(prototypes: Tensor, alive: Tensor) -> Tensor:
+    """Cosine of the two most similar prototypes of each class.
+
+    Args:
+        prototypes: Prototypes, shape ``(C, K, D)``.
+        alive: Which of them exist, shape ``(C, K)``, bool.
+
+    Returns:
+        Tensor: Cosine in [-1, 1], shape ``(C,)``; NaN for a class with fewer than two.
+    """
+    directions = F.normalize(prototypes, dim=-1)
+    cosine = directions @ directions.transpose(1, 2)
+    pairs = alive[:, :, None] & alive[:, None, :]
+    pairs &= ~torch.eye(alive.shape[1], dtype=torch.bool, device=alive.device)
+    largest = cosine.masked_fill(~pairs, -torch.inf).amax(dim=(1, 2))
+    return torch.where(alive.sum(dim=1) > 1, largest, torch.nan)
+
+
+def drift(before: Tensor, after: Tensor, alive: Tensor) -> Tensor:
+    """How far prototypes have turned, as one minus the cosine with where they were.
+
+    Args:
+        before: Prototypes then, shape ``(C, K, D)``; zero where one did not exist.
+        after: Prototypes now, same shape.
+        alive: Which exist now, shape ``(C, K)``, bool.
+
+    Returns:
+        Tensor: Mean over the prototypes that existed then and exist now, in [0, 2], shape ``(C,)``;
+        NaN for a class without any.
+    """
+    both = alive & (before.norm(dim=-1) > 0)
+    turned = 1 - F.cosine_similarity(before, after, dim=-1)
+    total = torch.where(both, turned, 0.0).sum(dim=1)
+    count = both.sum(dim=1)
+    return torch.where(count > 0, total / count, torch.nan)

@@ -297,3 +297,21 @@ def test_scale_stays_within_its_bounds() -> None:
     fixed = build(score_scale={"init": 12.0, "learnable": False})
     assert "prototype_classifier.score_scale.log_scale" not in dict(fixed.named_parameters())
     assert "prototype_classifier.score_scale.log_scale" in fixed.state_dict()
+
+
+def test_what_nothing_wins_is_seeded_anew() -> None:
+    head = build(dropout_ratio=0, seeding={"revive_interval": 30, "interval": 1000})
+    train_step(head, make_labels())
+    bank = head.prototype_classifier.bank
+    # Far from all pixels: embeddings add up to 0 over channels, so this one is at a right angle.
+    lost = torch.full((16,), 0.25)
+    bank.prototypes[1, 2] = lost
+    bank.updates.fill_(30)
+    bank.usage[1, 2] = 0
+    train_step(head, make_labels(), iteration=29)
+    assert bank.prototypes[1, 2] @ lost > 0.9
+    bank.usage[1, 2] = 0
+    train_step(head, make_labels(), iteration=30)
+    assert bank.alive[1].all()
+    assert bank.prototypes[1, 2] @ lost < 0.5
+    assert bank.updates[1, 2] == 1

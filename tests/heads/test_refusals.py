@@ -78,6 +78,11 @@ class NeverCallsItsClassifier(BaseDecodeHead):
             "`update.clock` to be above 1, but got 1",
         ),
         (
+            {"decoder": "FCNHead", "seeding": {"revive_interval": 0}},
+            ValueError,
+            "`seeding.revive_interval` to be at least 1 or None, but got 0",
+        ),
+        (
             {"decoder": "FCNHead", "clustering": 3},
             TypeError,
             "`clustering` to be a dict .* but got 3",

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from toy_runner import make_runner
 
@@ -34,6 +35,8 @@ def test_trains_logs_and_saves(tmp_path: Path) -> None:
     assert logged["prototype/live_share"] == 1
     assert 1 <= logged["prototype/perplexity"] <= 3
     assert -1 <= logged["prototype/cosine"] <= 1
+    assert logged["prototype/cosine"] <= logged["prototype/largest_cosine"] <= 1
+    assert 0 <= logged["prototype/drift"] < 2
     assert logged["prototype/scale"] == pytest.approx(10, rel=0.1)
     assert "prototype/perplexity" in next(Path(runner.log_dir).glob("*.log")).read_text()
 
@@ -190,3 +193,19 @@ def test_softmax_checkpoint_loads_all_but_the_classifier(tmp_path: Path) -> None
 def test_errors() -> None:
     with pytest.raises(ValueError, match="`interval` to be at least 1, but got 0"):
         PrototypeUpdateHook(interval=0)
+
+
+def test_a_collapsed_class_is_named_once(tmp_path: Path) -> None:
+    runner = make_runner(tmp_path, {"train_cfg.max_iters": 8})
+
+    class Collapse(Hook):
+        priority = "HIGH"
+
+        def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+            bank_of(runner).prototypes[1] = bank_of(runner).prototypes[1, :1]
+
+    runner.register_hook(Collapse())
+    runner.train()
+    log = next(Path(runner.log_dir).glob("*.log")).read_text()
+    (line,) = [line for line in log.splitlines() if "have collapsed" in line]
+    assert "decode_head have collapsed for road:" in line

@@ -181,3 +181,16 @@ def test_clock_of_a_prototype_counts_its_own_moves() -> None:
     # The first move keeps half; the other prototype has not moved.
     torch.testing.assert_close(bank.prototypes[0, 0], torch.tensor([0.5**0.5, 0.5**0.5]))
     torch.testing.assert_close(bank.prototypes[0, 1], torch.tensor([0.0, 1.0]))
+
+
+def test_retire_lets_unused_prototypes_die_after_their_time() -> None:
+    bank = PrototypeBank(1, 4, 4)
+    bank.seed(torch.tensor([0]), torch.eye(4)[None], torch.ones(1, 4, dtype=torch.bool))
+    bank.updates.copy_(torch.tensor([[50.0, 50.0, 49.0, 50.0]]))
+    bank.usage.copy_(torch.tensor([[0.9, 0.001, 0.001, 0.05]]))
+    died = bank.retire(min_updates=50, max_usage=0.01)
+    assert died.tolist() == [[False, True, False, False]]
+    assert bank.alive.tolist() == [[1.0, 0.0, 1.0, 1.0]]
+    assert not bank.prototypes[0, 1].any()
+    assert bank.updates[0, 1] == 0
+    torch.testing.assert_close(bank.prototypes[0, [0, 2, 3]], torch.eye(4)[[0, 2, 3]])
