@@ -9,7 +9,9 @@ from pathlib import Path
 def main() -> None:
     """Read the command line and run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data-root", type=Path, required=True, help="CamVid's folder")
+    parser.add_argument(
+        "--data-root", type=Path, default=Path("data/camvid"), help="CamVid's folder"
+    )
     parser.add_argument("--variants", nargs="+", default=["softmax", "prototypes"], metavar="NAME")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="SEED")
     parser.add_argument("--iters", type=int, default=1200, metavar="N")
@@ -20,27 +22,36 @@ def main() -> None:
     )
     parser.add_argument("--jobs", type=int, default=1, help="runs at the same time")
     parser.add_argument("--out", type=Path, default=Path("work_dirs/accuracy"))
+    parser.add_argument(
+        "--report",
+        action="store_true",
+        help="run nothing; tables of all results in the folder, and curves of --variants",
+    )
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     try:
         from rich.console import Console
 
-        from mmseg_proto.apis.accuracy_benchmark import run_all
+        from mmseg_proto.apis.accuracy_benchmark import run_all, show_results
         from mmseg_proto.apis.accuracy_runs import Budget
         from mmseg_proto.configs import config_root
     except ImportError as error:
         sys.exit(f"The benchmark cannot start: {error}")
     try:
-        run_all(
-            config_root(),
-            arguments.data_root,
-            arguments.out,
-            arguments.variants,
-            arguments.seeds,
-            Budget(arguments.iters, arguments.hold_out),
-            arguments.jobs,
-            Console(),
-        )
+        budget = Budget(arguments.iters, arguments.hold_out)
+        console = Console()
+        if not arguments.report:
+            run_all(
+                config_root(),
+                arguments.data_root,
+                arguments.out,
+                arguments.variants,
+                arguments.seeds,
+                budget,
+                arguments.jobs,
+                console,
+            )
+        show_results(arguments.out, budget, arguments.variants, console)
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f"The benchmark has stopped. {error}")
 

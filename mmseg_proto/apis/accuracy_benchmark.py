@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
+from .accuracy_report import class_rows, draw_curves, markdown_table, rich_table, summary_rows
 from .accuracy_runs import Budget, run_to_file
 from .accuracy_variants import VARIANTS
 
@@ -94,3 +95,39 @@ def read_results(out: Path, budget: Budget) -> dict[str, dict[int, dict[str, Any
         result = json.loads(file.read_text(encoding="utf-8"))
         results.setdefault(name, {})[result["seed"]] = result
     return results
+
+
+def show_results(out: Path, budget: Budget, curves: Sequence[str], console: Console) -> None:
+    """Print the tables of all results of a budget and write them beside the results.
+
+    Writes ``summary.md`` and ``curves.png`` into the folder of the budget.
+
+    Args:
+        out: Folder of the results.
+        budget: What all arms share.
+        curves: Names of the variants to draw and to list class by class.
+        console: Where to print.
+
+    Raises:
+        FileNotFoundError: If there are no results, or none of a variant in `curves`.
+    """
+    check_variants(curves)
+    found = read_results(out, budget)
+    results = {name: found[name] for name in VARIANTS if name in found}
+    folder = result_file(out, budget, "any", 0).parent
+    missing = [name for name in curves if name not in results]
+    if missing:
+        raise FileNotFoundError(f"Expected results of {', '.join(missing)} in {folder}.")
+    chosen = {name: results[name] for name in curves}
+    where = f"{budget.hold_out}, held back from train" if budget.hold_out else "val"
+    tables = {
+        f"mIoU (%) on {where}": summary_rows(results),
+        "IoU per class (%), mean over seeds": class_rows(chosen),
+    }
+    text = ""
+    for title, (head, rows) in tables.items():
+        console.print(rich_table(title, head, rows))
+        text += f"**{title}**\n\n{markdown_table(head, rows)}\n"
+    (folder / "summary.md").write_text(text, encoding="utf-8")
+    draw_curves(chosen, folder / "curves.png")
+    console.print(f"Tables and curves: {folder}")

@@ -96,7 +96,7 @@ def test_a_result_is_read_back_and_not_made_twice(tmp_path: Path) -> None:
     accuracy_benchmark.run_all(
         config_root(), tmp_path, tmp_path, ["k-5"], [2], budget, 1, Console(file=out)
     )
-    assert out.getvalue() == ""
+    assert out.getvalue() == ""  # nothing ran
     results = accuracy_benchmark.read_results(tmp_path, budget)
     assert results == {"k-5": {2: {"seed": 2, "curve": [{"mIoU": 1.0}]}}}
 

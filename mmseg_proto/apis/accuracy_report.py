@@ -1,0 +1,170 @@
+"""Tables and curves of the accuracy benchmark."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich.table import Table
+from scipy import stats
+
+Results = Mapping[str, Mapping[int, Mapping[str, Any]]]
+_HEALTH = {"cosine": "prototype/cosine", "perplexity": "prototype/perplexity"}
+
+
+class PairedDifference(NamedTuple):
+    """Mean difference of two arms over the seeds that both have, with its confidence interval.
+
+    Attributes:
+        mean: Mean difference in points.
+        low: Lower end of the 95 % interval (Student's t); NaN for a single pair.
+        high: Upper end.
+        pairs: Number of seeds.
+    """
+
+    mean: float
+    low: float
+    high: float
+    pairs: int
+
+    def __str__(self) -> str:
+        interval = "" if math.isnan(self.low) else f" [{self.low:+.2f}, {self.high:+.2f}]"
+        return f"{self.mean:+.2f}{interval}"
+
+
+def final_miou(result: Mapping[str, Any]) -> float:
+    """Return the mIoU of the last validation of a run, in percent."""
+    return float(result["curve"][-1]["mIoU"])
+
+
+def paired_difference(
+    runs: Mapping[int, Mapping[str, Any]], baseline: Mapping[int, Mapping[str, Any]]
+) -> PairedDifference:
+    """Compare two arms seed by seed.
+
+    Args:
+        runs: Seed to result.
+        baseline: The same of the other arm.
+
+    Returns:
+        PairedDifference: `runs` minus `baseline`.
+
+    Raises:
+        ValueError: If they share no seed.
+    """
+    seeds = sorted(set(runs) & set(baseline))
+    if not seeds:
+        raise ValueError(
+            f"Expected two arms that share a seed, but got {sorted(runs)} and {sorted(baseline)}."
+        )
+    differences = np.array([final_miou(runs[s]) - final_miou(baseline[s]) for s in seeds])
+    mean = float(differences.mean())
+    if len(seeds) == 1:
+        return PairedDifference(mean, math.nan, math.nan, 1)
+    error = differences.std(ddof=1) / math.sqrt(len(seeds))
+    reach = float(stats.t.ppf(0.975, len(seeds) - 1) * error)
+    return PairedDifference(mean, mean - reach, mean + reach, len(seeds))
+
+
+def summary_rows(results: Results, baseline: str = "softmax") -> tuple[list[str], list[list[str]]]:
+    """Summarise every arm in one row, in the order of `results`.
+
+    Args:
+        results: Name of arm to seed to result.
+        baseline: Arm that the others are compared with; not compared if it is not there.
+
+    Returns:
+        tuple[list[str], list[list[str]]]: Head of the table and its rows.
+    """
+    iterations = [
+        point["iteration"] for run in _any_arm(results).values() for point in run["curve"]
+    ]
+    steps = sorted(set(iterations))
+    head = ["arm", "seeds", *(f"mIoU at {step}" for step in steps), "sd"]
+    head += [f"against {baseline}", *_HEALTH]
+    rows = []
+    for name, runs in results.items():
+        curves = np.array([[point["mIoU"] for point in run["curve"]] for run in runs.values()])
+        spread = f"{curves[:, -1].std(ddof=1):.2f}" if len(runs) > 1 else "-"
+        shared = set(runs) & set(results.get(baseline, {}))
+        against = "-"
+        if name != baseline and shared:
+            against = str(paired_difference(runs, results[baseline]))
+        health = [_mean_health(runs, key) for key in _HEALTH.values()]
+        means = [f"{value:.2f}" for value in curves.mean(axis=0)]
+        rows.append([name, str(len(runs)), *means, spread, against, *health])
+    return head, rows
+
+
+def class_rows(results: Results) -> tuple[list[str], list[list[str]]]:
+    """List the final IoU of every class, mean over seeds, arms side by side.
+
+    Args:
+        results: Name of arm to seed to result.
+
+    Returns:
+        tuple[list[str], list[list[str]]]: Head of the table and its rows.
+    """
+    last = next(iter(_any_arm(results).values()))["curve"][-1]
+    classes = [key for key in last if key.startswith("IoU/")]
+    rows = []
+    for key in [*classes, "mIoU"]:
+        means = [
+            np.mean([run["curve"][-1][key] for run in runs.values()]) for runs in results.values()
+        ]
+        rows.append([key.removeprefix("IoU/"), *(f"{value:.2f}" for value in means)])
+    return ["class", *results], rows
+
+
+def rich_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Draw rows for a terminal."""
+    table = Table(title=title)
+    for number, name in enumerate(head):
+        table.add_column(name, justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write rows as a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def draw_curves(results: Results, file: Path) -> None:
+    """Draw mIoU over iterations, mean over seeds with the range between the worst and the best.
+
+    Args:
+        results: Name of arm to seed to result.
+        file: Picture to write; its suffix says the format.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.5, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, runs in results.items():
+        first = next(iter(runs.values()))
+        steps = [point["iteration"] for point in first["curve"]]
+        curves = np.array([[point["mIoU"] for point in run["curve"]] for run in runs.values()])
+        (line,) = axes.plot(steps, curves.mean(axis=0), marker="o", label=f"{name} ({len(runs)})")
+        axes.fill_between(
+            steps, curves.min(axis=0), curves.max(axis=0), alpha=0.15, color=line.get_color()
+        )
+    axes.set_xlabel("iteration")
+    axes.set_ylabel("mIoU (%)")
+    axes.grid(alpha=0.3)
+    axes.legend(title="arm (seeds)", fontsize=8)
+    figure.savefig(file, dpi=120)
+
+
+def _any_arm(results: Results) -> Mapping[int, Mapping[str, Any]]:
+    if not results:
+        raise ValueError("Expected results of at least one run, but got none.")
+    return next(iter(results.values()))
+
+
+def _mean_health(runs: Mapping[int, Mapping[str, Any]], key: str) -> str:
+    values = [run["health"][key] for run in runs.values() if key in run["health"]]
+    return f"{np.mean(values):.2f}" if values else "-"
