@@ -48,6 +48,7 @@ VARIANTS: dict[str, Variant] = {
     # What they are assigned, and how they start.
     "nearest-own": _proto(clustering={"assign": "nearest"}),
     "gumbel": _proto(clustering={"assign": "gumbel"}),
+    "revive": _proto(seeding={"revive_interval": 200}),
     "random-start": _proto(seeding={"source": "random"}),
     # What stands around them.
     "layer-norm-scores": _proto(score_scale={"kind": "layer_norm"}),

@@ -193,17 +193,46 @@ class ProtoDecodeHead(_Decoder):
             )
         host_loss = super().loss
         bound = inspect.signature(host_loss).bind(inputs, *args, **kwargs)
-        labels = super()._stack_batch_gt(bound.arguments["batch_data_samples"])
-        counts = (labels >= 0) & (labels < self.num_classes)
-        if self.ignore_index is not None:
-            counts &= labels != self.ignore_index
-        self._labels = labels.masked_fill(~counts, -1).squeeze(1)
+        self._labels = self._class_labels(bound.arguments["batch_data_samples"])
         try:
             losses: dict[str, Tensor] = host_loss(inputs, *args, **kwargs)
             losses.update(self._prototype_losses())
         finally:
             self._labels = self._pixels = None
         return losses
+
+    @torch.no_grad()
+    def embed(self, inputs: Any, batch_data_samples: Any) -> tuple[Tensor, Tensor]:
+        """Embed labelled pixels; of a head in eval mode, so that nothing is dropped.
+
+        Args:
+            inputs: Features of the backbone.
+            batch_data_samples: Samples with `gt_sem_seg`.
+
+        Returns:
+            tuple[Tensor, Tensor]: Unit-norm embeddings ``(N, D)`` and the class of each pixel at
+            feature size ``(N,)``, -1 for ignored ones.
+        """
+        seen: list[Tensor] = []
+        classifier = self.prototype_classifier
+        handle = classifier.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+        try:
+            self(inputs)
+        finally:
+            handle.remove()
+        features = seen[-1]
+        height, width = features.shape[-2:]
+        labels = self._class_labels(batch_data_samples)
+        labels = sample_labels(labels, (height, width), self.align_corners).flatten()
+        return classifier.embedding(features), labels
+
+    def _class_labels(self, batch_data_samples: Any) -> Tensor:
+        """Labels at full size, ``(B, H, W)``, -1 for what is no class."""
+        labels: Tensor = super()._stack_batch_gt(batch_data_samples)
+        counts = (labels >= 0) & (labels < self.num_classes)
+        if self.ignore_index is not None:
+            counts &= labels != self.ignore_index
+        return labels.masked_fill(~counts, -1).squeeze(1)
 
     def _prototype_losses(self) -> dict[str, Tensor]:
         pixels = self._pixels

@@ -1,7 +1,10 @@
 """When and from what prototypes start."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
+from mmengine.dist import is_main_process
 from torch import Tensor
 
 from mmseg_proto.ops import segment_sum
@@ -26,7 +29,7 @@ class PrototypeSeeder:
 
     def __init__(self, bank: PrototypeBank, settings: SeedingSettings) -> None:
         self._bank = bank
-        self._settings = settings
+        self.settings = settings
         self._due_at: int | None = None
         self._complete = False
         if settings.source == "random":
@@ -46,13 +49,13 @@ class PrototypeSeeder:
         Args:
             iteration: Training iteration, from 0.
         """
-        revive = self._settings.revive_interval
+        revive = self.settings.revive_interval
         if revive is not None and iteration > 0 and iteration % revive == 0:
             # Usage is summed over ranks, so all of them let the same prototypes die.
             died = self._bank.retire(revive, _UNUSED / self._bank.shape[1])
             self._complete = self._complete and not bool(died.any())
-        eager = iteration < self._settings.eager_iterations
-        due = not self._complete and (eager or iteration % self._settings.interval == 0)
+        eager = iteration < self.settings.eager_iterations
+        due = not self._complete and (eager or iteration % self.settings.interval == 0)
         self._due_at = iteration if due else None
 
     def refresh(self) -> None:
@@ -70,7 +73,7 @@ class PrototypeSeeder:
             embeddings: Unit-norm embeddings, shape ``(N, D)``.
             labels: Class of each pixel, shape ``(N,)``, -1 for ignored ones.
         """
-        bank, settings = self._bank, self._settings
+        bank, settings = self._bank, self.settings
         labels = torch.where(embeddings.isfinite().all(dim=1), labels, -1)
         ones = embeddings.new_ones(labels.shape)
         present = sum_over_ranks(segment_sum(ones, labels, bank.shape[0])) > 0
@@ -90,9 +93,53 @@ class PrototypeSeeder:
             bank.seed(classes, from_first_rank(prototypes), from_first_rank(alive))
             self.refresh()
 
+    def draw(
+        self, embeddings: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Draw candidates of all classes from one batch of a pass over the data.
+
+        Args:
+            embeddings: Unit-norm embeddings, shape ``(N, D)``.
+            labels: Class of each pixel, shape ``(N,)``, -1 for ignored ones.
+            generator: Source of randomness, on the CPU.
+
+        Returns:
+            tuple[Tensor, Tensor]: Candidates ``(C, P, D)`` and the mask of the real ones
+            ``(C, P)``, on the CPU. P is such that all batches together give about `candidates`,
+            and one batch enough for a class that is in no other.
+        """
+        num_classes, num_prototypes = self._bank.shape
+        settings = self.settings
+        limit = max(2 * num_prototypes, -(-settings.candidates // settings.batches))
+        return draw_candidates(embeddings, labels, torch.arange(num_classes), limit, generator)
+
+    def seed_from_clusters(
+        self, candidates: Tensor, mask: Tensor, cluster: Callable[[Tensor, int, int], Tensor]
+    ) -> None:
+        """Seed all classes at once from the centres of clusters.
+
+        Args:
+            candidates: Candidates of this rank, shape ``(C, P, D)``, on the CPU.
+            mask: Which of them are real, shape ``(C, P)``, bool.
+            cluster: From points ``(P, D)``, the number of clusters and a seed to centres
+                ``(at most that many, D)``. Called on the first rank only.
+        """
+        bank = self._bank
+        candidates, mask = concatenate_ranks(candidates, dim=1), concatenate_ranks(mask, dim=1)
+        prototypes, alive = torch.zeros_like(bank.prototypes.cpu()), bank.alive_mask.cpu()
+        if is_main_process():
+            for c, (points, real) in enumerate(zip(candidates, mask, strict=True)):
+                if real.any():
+                    centres = cluster(points[real], bank.shape[1], self.settings.seed)
+                    prototypes[c, : len(centres)] = centres
+                    alive[c, : len(centres)] = True
+        classes = torch.arange(bank.shape[0], device=bank.prototypes.device)
+        bank.seed(classes, from_first_rank(prototypes), from_first_rank(alive))
+        self.refresh()
+
     def _seed_randomly(self) -> None:
         # Own generator: ranks must agree, and nobody sends buffers from rank 0 for us.
-        generator = torch.Generator().manual_seed(self._settings.seed)
+        generator = torch.Generator().manual_seed(self.settings.seed)
         directions = torch.randn(self._bank.prototypes.shape, generator=generator)
         alive = torch.ones(self._bank.shape, dtype=torch.bool)
         self._bank.seed(torch.arange(self._bank.shape[0]), F.normalize(directions, dim=-1), alive)

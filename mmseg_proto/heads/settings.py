@@ -80,8 +80,11 @@ class SeedingSettings:
     """Settings of how prototypes start.
 
     Args:
-        source: ``'data'`` seeds a class from its pixels when it is first seen, ``'random'`` starts
-            from random directions. Defaults to ``'data'``.
+        source: ``'data'`` seeds a class from its pixels when it is first seen. ``'kmeans'`` passes
+            over `batches` of the training data before the first iteration and clusters what it
+            finds, worth it where the model has learned something already; a class that is not
+            found is seeded as by ``'data'``. ``'random'`` starts from random directions. Defaults
+            to ``'data'``.
         candidates: Pixels a class and rank to choose from, at least 1. Defaults to 256.
         eager_iterations: Training iterations from the start in which new classes are looked
             for every time. Defaults to 100.
@@ -91,6 +94,7 @@ class SeedingSettings:
         revive_interval: Iterations between two looks for prototypes that have moved at least that
             often and win less than a hundredth of their equal share: these die, and their places
             are seeded anew. Defaults to None: never.
+        batches: Batches on each rank that ``'kmeans'`` looks at, at least 1. Defaults to 20.
     """
 
     source: str = "data"
@@ -99,15 +103,17 @@ class SeedingSettings:
     interval: int = 20
     seed: int = 0
     revive_interval: int | None = None
+    batches: int = 20
 
     def __post_init__(self) -> None:
-        if self.source not in ("data", "random"):
+        if self.source not in ("data", "kmeans", "random"):
             raise ValueError(
-                f"Expected `seeding.source` to be 'data' or 'random', but got {self.source!r}."
+                "Expected `seeding.source` to be 'data', 'kmeans' or 'random', but got "
+                f"{self.source!r}."
             )
-        if self.candidates < 1 or self.interval < 1 or self.eager_iterations < 0:
+        if min(self.candidates, self.interval, self.batches) < 1 or self.eager_iterations < 0:
             raise ValueError(
-                "Expected `seeding` with candidates >= 1, interval >= 1 and "
+                "Expected `seeding` with candidates >= 1, interval >= 1, batches >= 1 and "
                 f"eager_iterations >= 0, but got {self}."
             )
         if self.revive_interval is not None and self.revive_interval < 1:

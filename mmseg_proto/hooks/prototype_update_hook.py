@@ -15,6 +15,7 @@ from mmseg_proto.heads import ProtoDecodeHead
 from mmseg_proto.prototypes import drift
 
 from .checks import check_class_count, check_labels
+from .kmeans_seeding import seed_by_kmeans
 
 _DEFAULT_INTERVAL = 50
 #: Mean cosine between the prototypes of a class from which on they are one point.
@@ -70,6 +71,7 @@ class PrototypeUpdateHook(Hook):
         for name, head in self._heads.items():
             check_class_count(runner.train_dataloader.dataset, head.num_classes, name)
             head.attach_hook()
+            seed_by_kmeans(runner, _bare(runner.model), head)
 
     def before_val(self, runner: Runner) -> None:
         """Compare the heads with the data."""
@@ -138,10 +140,13 @@ class PrototypeUpdateHook(Hook):
 
 def _prototype_heads(model: nn.Module) -> Iterator[tuple[str, Any]]:
     """Yield names and prototype heads of a model, wrapped or not."""
-    bare: Any = model.module if is_model_wrapper(model) else model
-    for name, module in bare.named_modules():
+    for name, module in _bare(model).named_modules():
         if isinstance(module, ProtoDecodeHead):
             yield name, module
+
+
+def _bare(model: nn.Module) -> Any:
+    return model.module if is_model_wrapper(model) else model
 
 
 def _loss_scale(optim_wrapper: Any) -> float | None:
