@@ -54,7 +54,9 @@ VARIANTS: dict[str, Variant] = {
     "layer-norm-scores": _proto(score_scale={"kind": "layer_norm"}),
     "fixed-scale": _proto(score_scale={"learnable": False}),
     "no-feature-norm": _proto(feature_norm=None),
+    "scale-20": _proto(score_scale={"init": 20.0}),
     "projection": _proto(projection={"num_layers": 1}),
+    "projection-decay-0.9999": _proto(projection={"num_layers": 1}, decay=0.9999),
     "authors": _proto(
         clustering={"assign": "gumbel"},
         seeding={"source": "random"},

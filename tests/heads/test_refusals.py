@@ -88,9 +88,9 @@ class NeverCallsItsClassifier(BaseDecodeHead):
             "`clustering` to be a dict .* but got 3",
         ),
         (
-            {"decoder": "FCNHead", "seeding": {"source": "kmeans"}},
+            {"decoder": "FCNHead", "seeding": {"source": "kmean"}},
             ValueError,
-            "'data' or 'random', but got 'kmeans'",
+            "'kmeans' or 'random', but got 'kmean'",
         ),
         ({"decoder": "FCNHead", "seeding": {"candidates": 0}}, ValueError, "candidates >= 1"),
         ({"decoder": "FCNHead", "score_scale": {"init": 0.5}}, ValueError, "min <= init <= max"),
