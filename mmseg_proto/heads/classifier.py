@@ -32,14 +32,14 @@ class LabelledPixels:
             prototypes and for those with a non-finite embedding.
         own_similarity: Cosine with the prototypes of the own class, ``(N, K)``.
         log_partition: Logarithm of the denominator of PPC, ``(N,)``.
-        predicted: Class with the largest score, ``(N,)``.
+        predicted: Class with the largest score, ``(N,)``; None where all pixels move prototypes.
     """
 
     embeddings: Tensor
     labels: Tensor
     own_similarity: Tensor
     log_partition: Tensor
-    predicted: Tensor
+    predicted: Tensor | None
 
 
 class PrototypeClassifier(nn.Module):
@@ -69,7 +69,7 @@ class PrototypeClassifier(nn.Module):
         self.score_scale = score_scale
         self.seeder = seeder
         self.clustering = clustering
-        self.update_settings = update
+        self._only_correct = update.pixels == "correct"
         self.iteration = 0
 
     def forward(self, features: Tensor) -> Tensor:
@@ -117,7 +117,8 @@ class PrototypeClassifier(nn.Module):
             assert own is not None  # labels were given
             assert log_partition is not None
             logits = self._logits(scores, features)
-        predicted = scores.detach().argmax(dim=1)
+        # Of interest to the update alone, and there to one of its settings.
+        predicted = scores.detach().argmax(dim=1) if self._only_correct else None
         return logits, LabelledPixels(embeddings, labels, own, log_partition, predicted)
 
     def assign(self, pixels: LabelledPixels, *, keep: bool) -> Tensor:
@@ -211,7 +212,7 @@ class PrototypeClassifier(nn.Module):
 
     def _moving(self, pixels: LabelledPixels) -> Tensor:
         """Labels of the pixels that move prototypes, -1 for the others."""
-        if self.update_settings.pixels == "all":
+        if pixels.predicted is None:
             return pixels.labels
         correct = pixels.predicted == pixels.labels
         ones = pixels.embeddings.new_ones(correct.shape)

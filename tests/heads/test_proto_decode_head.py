@@ -135,12 +135,13 @@ def test_correct_pixels_move_a_class_that_has_some_and_all_pixels_one_that_has_n
 
 
 def test_predicted_is_the_class_of_the_largest_logit() -> None:
-    head = build(dropout_ratio=0)
+    head = build(dropout_ratio=0, update={"pixels": "correct"})
     train_step(head, make_labels())
     feats = head._forward_feature(INPUTS)
     labels = make_labels()[:, 1::2, 1::2].flatten()
     labels = labels.masked_fill(labels == 255, -1)
     logits, pixels = head.prototype_classifier.forward_labelled(feats, labels, 0.1)
+    assert pixels.predicted is not None
     assert torch.equal(pixels.predicted, logits.argmax(1).flatten())
 
 
