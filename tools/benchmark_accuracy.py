@@ -3,6 +3,8 @@
 import argparse
 import sys
 import warnings
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 
@@ -30,11 +32,13 @@ def main() -> None:
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     try:
-        from rich.console import Console
+        # The host reports as it is imported what it could do without; nothing of it matters here.
+        with redirect_stdout(StringIO()):
+            from rich.console import Console
 
-        from mmseg_proto.apis.accuracy_benchmark import run_all, show_results
-        from mmseg_proto.apis.accuracy_runs import Budget
-        from mmseg_proto.configs import config_root
+            from mmseg_proto.apis.accuracy_benchmark import run_all, show_results
+            from mmseg_proto.apis.accuracy_runs import Budget
+            from mmseg_proto.configs import config_root
     except ImportError as error:
         sys.exit(f"The benchmark cannot start: {error}")
     try:

@@ -148,7 +148,7 @@ def run(
         "seed": seed,
         "curve": curve.points,
         "health": {
-            key.removeprefix("train/"): float(scalars[key].current())
+            key.removeprefix("train/"): round(float(scalars[key].current()), 4)
             for key in sorted(scalars)
             if key.startswith("train/prototype/")
         },
