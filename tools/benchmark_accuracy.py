@@ -14,7 +14,7 @@ def main() -> None:
     parser.add_argument(
         "--data-root", type=Path, default=Path("data/camvid"), help="CamVid's folder"
     )
-    parser.add_argument("--variants", nargs="+", default=["softmax", "prototypes"], metavar="NAME")
+    parser.add_argument("--arms", nargs="+", default=["softmax", "prototypes"], metavar="NAME")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="SEED")
     parser.add_argument("--iters", type=int, default=1200, metavar="N")
     parser.add_argument(
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument(
         "--report",
         action="store_true",
-        help="run nothing; tables of all results in the folder, and curves of --variants",
+        help="run nothing; tables of all results in the folder, and curves of --arms",
     )
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -49,13 +49,13 @@ def main() -> None:
                 config_root(),
                 arguments.data_root,
                 arguments.out,
-                arguments.variants,
+                arguments.arms,
                 arguments.seeds,
                 budget,
                 arguments.jobs,
                 console,
             )
-        show_results(arguments.out, budget, arguments.variants, console)
+        show_results(arguments.out, budget, arguments.arms, console)
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f"The benchmark has stopped. {error}")
 

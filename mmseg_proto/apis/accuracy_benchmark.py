@@ -10,20 +10,9 @@ from typing import Any
 
 from rich.console import Console
 
+from .accuracy_arms import parse_arm
 from .accuracy_report import class_rows, draw_curves, markdown_table, rich_table, summary_rows
 from .accuracy_runs import Budget, run_to_file
-from .accuracy_variants import VARIANTS
-
-
-def check_variants(names: Sequence[str]) -> None:
-    """Refuse names that are no variants.
-
-    Raises:
-        ValueError: Naming them and what there is.
-    """
-    unknown = sorted(set(names) - set(VARIANTS))
-    if unknown:
-        raise ValueError(f"Expected variants among {', '.join(VARIANTS)}, but got {unknown}.")
 
 
 def run_all(
@@ -36,22 +25,22 @@ def run_all(
     jobs: int,
     console: Console,
 ) -> None:
-    """Run every variant with every seed; what has a result already is left alone.
+    """Run every arm with every seed; what has a result already is left alone.
 
     Args:
         configs: Folder of the packaged configs.
         data_root: CamVid's folder.
         out: Folder for results and logs.
-        names: Names of variants.
+        names: Names of arms, see :func:`parse_arm`.
         seeds: Seeds.
         budget: What all arms share.
         jobs: Runs at the same time, each on its share of the processors.
         console: Where to report.
 
     Raises:
-        ValueError: If a name is unknown.
+        ValueError: If a name is no arm.
     """
-    check_variants(names)
+    arms = {name: parse_arm(name) for name in names}
     # Seed by seed, so that an interrupted benchmark holds whole pairs.
     todo = [
         (name, seed)
@@ -66,7 +55,7 @@ def run_all(
         futures = {}
         for name, seed in todo:
             file = result_file(out, budget, name, seed)
-            arguments = (configs, VARIANTS[name], budget, seed, data_root, file.with_suffix(""))
+            arguments = (configs, arms[name], budget, seed, data_root, file.with_suffix(""))
             futures[pool.submit(run_to_file, file, threads, *arguments)] = f"{name}, seed {seed}"
         for future in as_completed(futures):
             future.result()
@@ -87,7 +76,7 @@ def read_results(out: Path, budget: Budget) -> dict[str, dict[int, dict[str, Any
         budget: What all arms share.
 
     Returns:
-        dict[str, dict[int, dict[str, Any]]]: Name of variant to seed to result.
+        dict[str, dict[int, dict[str, Any]]]: Name of arm to seed to result.
     """
     results: dict[str, dict[int, dict[str, Any]]] = {}
     for file in sorted(result_file(out, budget, "any", 0).parent.glob("*-seed*.json")):
@@ -105,15 +94,13 @@ def show_results(out: Path, budget: Budget, curves: Sequence[str], console: Cons
     Args:
         out: Folder of the results.
         budget: What all arms share.
-        curves: Names of the variants to draw and to list class by class.
+        curves: Names of the arms to draw and to list class by class.
         console: Where to print.
 
     Raises:
-        FileNotFoundError: If there are no results, or none of a variant in `curves`.
+        FileNotFoundError: If there are no results, or none of an arm in `curves`.
     """
-    check_variants(curves)
-    found = read_results(out, budget)
-    results = {name: found[name] for name in VARIANTS if name in found}
+    results = _in_order(read_results(out, budget))
     folder = result_file(out, budget, "any", 0).parent
     missing = [name for name in curves if name not in results]
     if missing:
@@ -131,3 +118,9 @@ def show_results(out: Path, budget: Budget, curves: Sequence[str], console: Cons
     (folder / "summary.md").write_text(text, encoding="utf-8")
     draw_curves(chosen, folder / "curves.png")
     console.print(f"Tables and curves: {folder}")
+
+
+def _in_order(results: dict[str, Any]) -> dict[str, Any]:
+    """Sort by name, softmax first."""
+    names = sorted(results, key=lambda name: (not name.startswith("softmax"), name))
+    return {name: results[name] for name in names}

@@ -19,7 +19,7 @@ _TRAIN_SEQUENCES = ("0001TP", "0006R0", "0016E5")
 
 
 @dataclass(frozen=True)
-class Variant:
+class Arm:
     """One arm of the benchmark: a packaged config and what is changed in it.
 
     Args:
@@ -68,13 +68,13 @@ class _Curve(Hook):
 
 
 def build_config(
-    configs: Path, variant: Variant, budget: Budget, seed: int, data_root: Path, work_dir: Path
+    configs: Path, arm: Arm, budget: Budget, seed: int, data_root: Path, work_dir: Path
 ) -> Config:
     """Make the config of one run.
 
     Args:
         configs: Folder of the packaged configs.
-        variant: The arm.
+        arm: The arm.
         budget: What all arms share.
         seed: Seed of everything random.
         data_root: CamVid's folder.
@@ -83,7 +83,7 @@ def build_config(
     Returns:
         Config: For `Runner.from_cfg`.
     """
-    cfg = Config.fromfile(configs / variant.config)
+    cfg = Config.fromfile(configs / arm.config)
     iterations, interval = budget.iterations, budget.iterations // _VALIDATIONS
     train = dict(cfg.train_dataloader.dataset, data_root=str(data_root))
     val = dict(cfg.val_dataloader.dataset, data_root=str(data_root))
@@ -114,18 +114,18 @@ def build_config(
         loader.dataset = cached[name]
     for name in ("test_dataloader", "test_evaluator", "test_cfg"):
         cfg.pop(name)
-    cfg.merge_from_dict(dict(variant.options))
+    cfg.merge_from_dict(dict(arm.options))
     return cfg
 
 
 def run(
-    configs: Path, variant: Variant, budget: Budget, seed: int, data_root: Path, work_dir: Path
+    configs: Path, arm: Arm, budget: Budget, seed: int, data_root: Path, work_dir: Path
 ) -> dict[str, Any]:
     """Train and validate one arm with one seed.
 
     Args:
         configs: Folder of the packaged configs.
-        variant: The arm.
+        arm: The arm.
         budget: What all arms share.
         seed: Seed of everything random.
         data_root: CamVid's folder.
@@ -135,15 +135,17 @@ def run(
         dict[str, Any]: What was run, ``curve`` (metrics of each validation) and ``health`` (last
         health numbers of the prototypes, empty for softmax).
     """
-    cfg = build_config(configs, variant, budget, seed, data_root, work_dir)
+    cfg = build_config(configs, arm, budget, seed, data_root, work_dir)
     runner = Runner.from_cfg(cfg)
+    # A fifth faster on CPUs, and no other result.
+    runner.model.to(memory_format=torch.channels_last)
     curve = _Curve()
     runner.register_hook(curve, "VERY_LOW")
     started = time.monotonic()
     runner.train()
     scalars = runner.message_hub.log_scalars
     return {
-        "variant": asdict(variant),
+        "arm": asdict(arm),
         "budget": asdict(budget),
         "seed": seed,
         "curve": curve.points,

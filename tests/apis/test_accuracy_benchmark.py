@@ -11,9 +11,17 @@ from PIL import Image
 from rich.console import Console
 
 from mmseg_proto.apis import accuracy_benchmark
+from mmseg_proto.apis.accuracy_arms import AUTHORS, OF_PROTOTYPES, SHARED, parse_arm
 from mmseg_proto.apis.accuracy_runs import Budget, build_config, run_to_file
-from mmseg_proto.apis.accuracy_variants import VARIANTS
 from mmseg_proto.configs import config_root
+
+ARMS = [
+    "softmax",
+    "prototypes",
+    AUTHORS,
+    *(f"softmax+{change}" for change in SHARED),
+    *(f"prototypes+{change}" for change in [*SHARED, *OF_PROTOTYPES]),
+]
 
 
 @pytest.fixture
@@ -34,21 +42,30 @@ def camvid(tmp_path: Path) -> Path:
 
 def config_of(name: str, budget: Budget, tmp_path: Path, seed: int = 0) -> Any:
     return build_config(
-        config_root(), VARIANTS[name], budget, seed, Path("camvid"), tmp_path / "run"
+        config_root(), parse_arm(name), budget, seed, Path("camvid"), tmp_path / "run"
     )
 
 
-@pytest.mark.parametrize("name", VARIANTS)
-def test_every_variant_builds(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ARMS)
+def test_every_arm_builds(name: str, tmp_path: Path) -> None:
     cfg = config_of(name, Budget(40), tmp_path)
     cfg.model.backbone.init_cfg = None
     with DefaultScope.overwrite_default_scope("mmseg"):
         MODELS.build(cfg.model)
 
 
-def test_variants_differ_from_each_other(tmp_path: Path) -> None:
-    texts = {config_of(name, Budget(40), tmp_path).dump() for name in VARIANTS}
-    assert len(texts) == len(VARIANTS)
+def test_every_change_changes_something(tmp_path: Path) -> None:
+    # The rate that the config has already is there to be named all the same.
+    arms = set(ARMS) - {"softmax+lr-0.0015", "prototypes+lr-0.0015"}
+    texts = {config_of(name, Budget(40), tmp_path).dump() for name in arms}
+    assert len(texts) == len(arms)
+
+
+def test_changes_add_up(tmp_path: Path) -> None:
+    head = config_of("prototypes+k-5+ce-ppc+correct-only", Budget(40), tmp_path).model.decode_head
+    assert head.num_prototypes == 5
+    assert head.loss_prototype == {"contrast_weight": 0.01, "distance_weight": 0.0}
+    assert head["update"] == {"pixels": "correct"}
 
 
 def test_tuning_never_sees_val(tmp_path: Path) -> None:
@@ -80,32 +97,42 @@ def test_errors(settings: dict[str, Any], message: str) -> None:
         Budget(**settings)
 
 
-def test_an_unknown_variant_is_named_before_anything_runs(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"softmax, prototypes.* but got \['prototype'\]"):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("prototype", r"begin with one of \['softmax', 'prototypes'\], but got 'prototype'"),
+        ("softmax+k-5", r"changes in 'softmax\+k-5' to be among lr-0.0015.* but got 'k-5'"),
+        ("prototypes+k-5+k-1", r"'k-1' sets again: model.decode_head.num_prototypes"),
+    ],
+)
+def test_what_is_no_arm_is_named_before_anything_runs(
+    name: str, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=message):
         accuracy_benchmark.run_all(
-            config_root(), tmp_path, tmp_path, ["prototype"], [0], Budget(4), 1, Console()
+            config_root(), tmp_path, tmp_path, ["softmax", name], [0], Budget(4), 1, Console()
         )
 
 
 def test_a_result_is_read_back_and_not_made_twice(tmp_path: Path) -> None:
     budget = Budget(40)
-    file = accuracy_benchmark.result_file(tmp_path, budget, "k-5", 2)
+    file = accuracy_benchmark.result_file(tmp_path, budget, "prototypes+k-5", 2)
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps({"seed": 2, "curve": [{"mIoU": 1.0}]}), encoding="utf-8")
     out = StringIO()
     accuracy_benchmark.run_all(
-        config_root(), tmp_path, tmp_path, ["k-5"], [2], budget, 1, Console(file=out)
+        config_root(), tmp_path, tmp_path, ["prototypes+k-5"], [2], budget, 1, Console(file=out)
     )
     assert out.getvalue() == ""  # nothing ran
     results = accuracy_benchmark.read_results(tmp_path, budget)
-    assert results == {"k-5": {2: {"seed": 2, "curve": [{"mIoU": 1.0}]}}}
+    assert results == {"prototypes+k-5": {2: {"seed": 2, "curve": [{"mIoU": 1.0}]}}}
 
 
 def test_a_run_leaves_its_curve_and_its_health(tmp_path: Path, camvid: Path) -> None:
     file = tmp_path / "results" / "prototypes.json"
     budget = Budget(4, hold_out="0006R0")
     run_to_file(
-        file, 1, config_root(), VARIANTS["prototypes"], budget, 0, camvid, tmp_path / "work"
+        file, 1, config_root(), parse_arm("prototypes"), budget, 0, camvid, tmp_path / "work"
     )
     result = json.loads(file.read_text(encoding="utf-8"))
     assert [point["iteration"] for point in result["curve"]] == [1, 2, 3, 4]
