@@ -32,6 +32,7 @@ class PrototypeSeeder:
         self.settings = settings
         self._due_at: int | None = None
         self._complete = False
+        self._looks_for_more = False
         if settings.source == "random":
             self._seed_randomly()
 
@@ -43,8 +44,8 @@ class PrototypeSeeder:
     def begin_step(self, iteration: int) -> None:
         """Decide whether the coming forward pass looks for prototypes to seed.
 
-        The decision rests on the iteration alone, so it is the same on all ranks. Once all
-        prototypes exist it costs nothing, but for the looks for unused ones.
+        The decision rests on the iteration and the bank, so it is the same on all ranks. Once
+        all prototypes exist it costs nothing, but for the looks for unused ones.
 
         Args:
             iteration: Training iteration, from 0.
@@ -54,13 +55,17 @@ class PrototypeSeeder:
             # Usage is summed over ranks, so all of them let the same prototypes die.
             died = self._bank.retire(revive, _UNUSED / self._bank.shape[1])
             self._complete = self._complete and not bool(died.any())
-        eager = iteration < self.settings.eager_iterations
+        eager = self._looks_for_more or iteration < self.settings.eager_iterations
         due = not self._complete and (eager or iteration % self.settings.interval == 0)
         self._due_at = iteration if due else None
 
     def refresh(self) -> None:
-        """Look up whether all prototypes exist, as after loading a checkpoint."""
-        self._complete = bool(self._bank.alive_mask.all())
+        """Look up which prototypes exist, as after loading a checkpoint."""
+        alive = self._bank.alive_mask
+        self._complete = bool(alive.all())
+        # A class that came a short while ago with few pixels; the next batches have more.
+        begun = alive.any(dim=1) & ~alive.all(dim=1)
+        self._looks_for_more = bool((begun & self._patient()).any())
 
     @torch.no_grad()
     def seed(self, embeddings: Tensor, labels: Tensor) -> None:
@@ -89,9 +94,14 @@ class PrototypeSeeder:
                 bank.directions[classes].float().cpu(),
                 bank.alive_mask[classes].cpu(),
                 generator,
+                self._patient()[classes].cpu(),
             )
             bank.seed(classes, from_first_rank(prototypes), from_first_rank(alive))
-            self.refresh()
+        self.refresh()
+
+    def _patient(self) -> Tensor:
+        """Classes so young that they can wait for more of their looks, ``(C,)``, bool."""
+        return self._bank.updates.amax(dim=1) < self.settings.eager_iterations
 
     def draw(
         self, embeddings: Tensor, labels: Tensor, generator: torch.Generator

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .segments import segment_sum
 from .sinkhorn import within_class_sinkhorn
 
 ASSIGNMENTS = ("argmax", "nearest", "gumbel")
@@ -26,7 +27,9 @@ def assign_prototypes(
 ) -> Tensor:
     """Assign each pixel to a prototype of its class.
 
-    ``'argmax'`` takes the largest entry of the plan of eq. 8-10. ``'nearest'`` makes no plan.
+    ``'argmax'`` takes the largest entry of the plan of eq. 8-10. A class with fewer pixels than
+    prototypes cannot give each an equal part of whole pixels, and its plan would hand pixels of
+    one look to prototypes of others; these go to the nearest. ``'nearest'`` makes no plan at all.
     ``'gumbel'`` samples from ``gumbel_softmax(plan, tau=0.5)`` like the authors' code, which takes
     probabilities for logits: even a one-hot plan of 10 prototypes is kept 23 % of the time only,
     and all prototypes of a class drift to its mean.
@@ -58,4 +61,9 @@ def assign_prototypes(
     if assign == "gumbel":
         exists = alive[labels.clamp(min=0)]
         plan = F.gumbel_softmax(plan, tau=_GUMBEL_TEMPERATURE).masked_fill(~exists, -1.0)
-    return plan.argmax(dim=1)
+        return plan.argmax(dim=1)
+    ones = similarity.new_ones(labels.shape)
+    sizes = segment_sum(ones, labels, alive.shape[0])
+    sizes = sizes if reduce is None else reduce(sizes)
+    too_few = sizes < alive.sum(dim=1)
+    return torch.where(too_few[labels.clamp(min=0)], similarity.argmax(dim=1), plan.argmax(dim=1))

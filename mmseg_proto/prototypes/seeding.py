@@ -12,6 +12,10 @@ from torch import Tensor
 
 #: Squared distances below this are rounding: such a candidate repeats a prototype.
 _SAME = 1e-6
+#: Pixels that one prototype stands for, below which candidates are scarce.
+PIXELS_PER_PROTOTYPE = 8
+#: Part of the mean squared distance within a class that makes a scarce candidate a new look.
+_NEW_LOOK = 0.25
 
 
 @torch.no_grad()
@@ -55,6 +59,7 @@ def extend_by_kmeans_plus_plus(
     prototypes: Tensor,
     alive: Tensor,
     generator: torch.Generator,
+    patient: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Fill the missing prototypes of each class from its candidates, far ones first.
 
@@ -62,12 +67,18 @@ def extend_by_kmeans_plus_plus(
     distance from the nearest prototype of its class [0]. A class with fewer distinct
     candidates than free places leaves the rest of them free for a later call.
 
+    Few candidates are likely of one look. A patient class takes no more than one of eight of them
+    then (one at least), and such ones only that lie farther from its prototypes than half the
+    typical distance within the class, so that looks that come later find places.
+
     Args:
         candidates: Unit-norm candidates, shape ``(M, P, D)``.
         mask: Which of them are real, shape ``(M, P)``, bool.
         prototypes: Prototypes so far, shape ``(M, K, D)``.
         alive: Which of them exist, shape ``(M, K)``, bool.
         generator: Source of randomness, on the device of `candidates`.
+        patient: Which classes can wait for more looks, shape ``(M,)``, bool. Defaults to None:
+            none.
 
     Returns:
         tuple[Tensor, Tensor]: Prototypes and their existence, shapes as given; existing ones
@@ -75,17 +86,38 @@ def extend_by_kmeans_plus_plus(
     """
     prototypes, alive = prototypes.clone(), alive.clone()
     rows = torch.arange(len(candidates))
+    free, least = _limits(candidates, mask, prototypes, alive, patient)
     for place in range(prototypes.shape[1]):
         cosine = torch.einsum("mpd,mkd->mpk", candidates, prototypes)
         # Squared Euclidean distance of unit vectors; everything is far from no prototype.
         distance = (2 - 2 * cosine).masked_fill(~alive[:, None, :], torch.inf).amin(dim=2)
         distance = distance.masked_fill(~alive.any(dim=1)[:, None], 1.0)
-        weight = torch.where(mask & (distance > _SAME), distance, 0.0)
-        possible = (weight.sum(dim=1) > 0) & ~alive[:, place]
+        weight = torch.where(mask & (distance > least[:, None]), distance, 0.0)
+        possible = (weight.sum(dim=1) > 0) & ~alive[:, place] & (free > 0)
         # A row of zeros cannot be drawn from; its draw is not used.
         weight = torch.where(possible[:, None], weight, 1.0)
         drawn = torch.multinomial(weight, 1, generator=generator).squeeze(1)
         chosen = candidates[rows, drawn]
         prototypes[:, place] = torch.where(possible[:, None], chosen, prototypes[:, place])
         alive[:, place] |= possible
+        free -= possible.long()
     return prototypes, alive
+
+
+def _limits(
+    candidates: Tensor, mask: Tensor, prototypes: Tensor, alive: Tensor, patient: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Places that each class may fill, ``(M,)``, and the least squared distance of a new one."""
+    size, places = mask.sum(dim=1), prototypes.shape[1]
+    free = torch.full_like(size, places)
+    least = torch.full(size.shape, _SAME)
+    if patient is None:
+        return free, least
+    scarce = patient & (size < PIXELS_PER_PROTOTYPE * places)
+    points = torch.cat([candidates * mask[..., None], prototypes * alive[..., None]], dim=1)
+    count = size + alive.sum(dim=1)
+    # Mean over pairs of |a - b|^2 = 2 - 2ab, each with itself left out.
+    dots = points.sum(dim=1).square().sum(dim=1) - count
+    spread = 2 - 2 * dots / (count * (count - 1)).clamp(min=1)
+    free = torch.where(scarce, (size // PIXELS_PER_PROTOTYPE).clamp(min=1), free)
+    return free, torch.where(scarce, (_NEW_LOOK * spread).clamp(min=_SAME), least)
