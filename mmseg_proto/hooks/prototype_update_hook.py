@@ -15,6 +15,7 @@ from mmseg_proto.heads import ProtoDecodeHead
 from mmseg_proto.prototypes import drift
 
 from .checks import check_class_count, check_labels
+from .class_report import report_classes
 from .kmeans_seeding import seed_by_kmeans
 
 _DEFAULT_INTERVAL = 50
@@ -34,8 +35,8 @@ class PrototypeUpdateHook(Hook):
     ``prototype/live_share``, ``prototype/perplexity`` (of nearest-prototype wins, 1 to K),
     ``prototype/cosine`` and ``prototype/largest_cosine`` (between prototypes of a class), means
     over classes, ``prototype/drift`` (one minus the cosine with where they were, per 1000
-    iterations) and ``prototype/scale``. A class whose prototypes collapse to one point is named in
-    a warning.
+    iterations) and ``prototype/scale``. Before each validation they are listed class by class. A
+    class whose prototypes collapse to one point is named in a warning.
 
     Args:
         interval: Iterations between two health reports. Defaults to None: the interval of the
@@ -74,9 +75,13 @@ class PrototypeUpdateHook(Hook):
             seed_by_kmeans(runner, _bare(runner.model), head)
 
     def before_val(self, runner: Runner) -> None:
-        """Compare the heads with the data."""
+        """Compare the heads with the data; in training, list the health of each class."""
         for name, head in _prototype_heads(runner.model):
             check_class_count(runner.val_dataloader.dataset, head.num_classes, name)
+        for name, head in self._heads.items():
+            health = head.prototype_classifier.health()
+            names = _class_names(runner, head.num_classes)
+            report_classes(runner, self._prefix(name), health, names)
 
     def before_test(self, runner: Runner) -> None:
         """Compare the heads with the data."""
@@ -106,9 +111,12 @@ class PrototypeUpdateHook(Hook):
         if self.every_n_inner_iters(batch_idx, self.interval):
             self._report(runner)
 
+    def _prefix(self, name: str) -> str:
+        return "prototype" if len(self._heads) == 1 else f"prototype/{name}"
+
     def _report(self, runner: Runner) -> None:
         for name, head in self._heads.items():
-            prefix = "prototype" if len(self._heads) == 1 else f"prototype/{name}"
+            prefix = self._prefix(name)
             bank = head.prototype_classifier.bank
             health = head.prototype_classifier.health()
             before = self._reported.get(name)
@@ -128,10 +136,10 @@ class PrototypeUpdateHook(Hook):
         fresh = sorted(collapsed - known)
         self._collapsed[head] = collapsed
         if fresh:
-            classes = getattr(runner.train_dataloader.dataset, "metainfo", {}).get("classes")
-            names = [str(classes[index]) if classes else str(index) for index in fresh]
+            names = _class_names(runner, len(cosine))
             runner.logger.warning(
-                f"The prototypes of {head} have collapsed for {', '.join(names)}: their mean "
+                f"The prototypes of {head} have collapsed for "
+                f"{', '.join(names[index] for index in fresh)}: their mean "
                 f"cosine is above {_COLLAPSED}, so that they stand for one point. Lower "
                 "`num_prototypes`, raise `decay`, or look at them with "
                 "tools/inspect_prototypes.py."
@@ -143,6 +151,11 @@ def _prototype_heads(model: nn.Module) -> Iterator[tuple[str, Any]]:
     for name, module in _bare(model).named_modules():
         if isinstance(module, ProtoDecodeHead):
             yield name, module
+
+
+def _class_names(runner: Runner, num_classes: int) -> list[str]:
+    classes = getattr(runner.train_dataloader.dataset, "metainfo", {}).get("classes")
+    return [str(name) for name in classes or range(num_classes)]
 
 
 def _bare(model: nn.Module) -> Any:

@@ -41,6 +41,23 @@ def test_trains_logs_and_saves(tmp_path: Path) -> None:
     assert "prototype/perplexity" in next(Path(runner.log_dir).glob("*.log")).read_text()
 
 
+def test_lists_each_class_before_each_validation(tmp_path: Path) -> None:
+    runner = make_runner(tmp_path)
+    runner.train()
+    log = next(Path(runner.log_dir).glob("*.log")).read_text()
+    tables = log.split("| Class | live_share | perplexity | cosine | largest_cosine |")
+    assert len(tables) == 2  # one validation
+    health = runner.model.decode_head.prototype_classifier.health()
+    row = next(line for line in tables[-1].splitlines() if "road" in line)
+    numbers = [float(cell) for cell in row.strip("| ").split("|")[1:]]
+    expected = [health[key][1] for key in ("live_share", "perplexity", "cosine", "largest_cosine")]
+    assert numbers == pytest.approx([float(number) for number in expected], abs=1e-3)
+    lines = (Path(runner.log_dir) / "vis_data" / "scalars.json").read_text().splitlines()
+    logged = [json.loads(line) for line in lines if "prototype/cosine/road" in line]
+    assert [line["step"] for line in logged] == [4]
+    assert logged[-1]["prototype/cosine/road"] == pytest.approx(numbers[2], abs=1e-3)
+
+
 def test_optimiser_holds_the_scale_but_no_prototype(tmp_path: Path) -> None:
     runner = make_runner(tmp_path)
     runner.train()

@@ -1,0 +1,34 @@
+"""How the prototypes of each class fare, as a table in the log and as curves."""
+
+from collections.abc import Mapping, Sequence
+
+from mmengine.runner import Runner
+from prettytable import PrettyTable
+from torch import Tensor
+
+
+def report_classes(
+    runner: Runner, name: str, health: Mapping[str, Tensor], classes: Sequence[str]
+) -> None:
+    """Log a table with one row per class, and send its numbers to the visualisation backends.
+
+    Scalars are named ``<name>/<measure>/<class>``; a class without prototypes has none.
+
+    Args:
+        runner: Runner with the logger and the visualiser.
+        name: Title of the table and first part of the names of the scalars.
+        health: Measure to numbers of the classes, shape ``(C,)``, NaN where it means nothing;
+            other shapes are left out.
+        classes: Names of the classes.
+    """
+    measures = {key: value.tolist() for key, value in health.items() if value.ndim == 1}
+    table = PrettyTable(["Class", *measures])
+    scalars = {}
+    for index, label in enumerate(classes):
+        row = [numbers[index] for numbers in measures.values()]
+        table.add_row([label, *("-" if number != number else f"{number:.3f}" for number in row)])
+        for key, number in zip(measures, row, strict=True):
+            if number == number:
+                scalars[f"{name}/{key}/{label}"] = number
+    runner.logger.info(f"{name}:\n{table.get_string()}")
+    runner.visualizer.add_scalars(scalars, step=runner.iter)
