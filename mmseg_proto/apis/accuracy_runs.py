@@ -13,6 +13,10 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmseg_proto.heads import ProtoDecodeHead
+from mmseg_proto.ops import nearest_prototypes
+from mmseg_proto.prototypes import usage_perplexity
+
 #: Validations in a run, evenly spread; the last one is the result.
 _VALIDATIONS = 4
 _TRAIN_SEQUENCES = ("0001TP", "0006R0", "0016E5")
@@ -133,7 +137,8 @@ def run(
 
     Returns:
         dict[str, Any]: What was run, ``curve`` (metrics of each validation) and ``health`` (last
-        health numbers of the prototypes, empty for softmax).
+        health numbers of the prototypes and their ``validation_perplexity`` by class, both empty
+        for softmax).
     """
     cfg = build_config(configs, arm, budget, seed, data_root, work_dir)
     runner = Runner.from_cfg(cfg)
@@ -154,6 +159,7 @@ def run(
             for key in sorted(scalars)
             if key.startswith("train/prototype/")
         },
+        "validation_perplexity": _validation_perplexity(runner),
         "seconds": round(time.monotonic() - started),
         "versions": _versions(),
     }
@@ -173,6 +179,33 @@ def run_to_file(file: Path, threads: int, *arguments: Any) -> None:
     unfinished = file.with_suffix(".part")
     unfinished.write_text(json.dumps(result, indent=1), encoding="utf-8")
     unfinished.replace(file)
+
+
+@torch.no_grad()
+def _validation_perplexity(runner: Runner) -> dict[str, float]:
+    """Perplexity of nearest-prototype wins by class, on the images of the last validation."""
+    model = runner.model
+    if not isinstance(model.decode_head, ProtoDecodeHead):
+        return {}
+    model.eval()
+    bank = model.decode_head.prototype_classifier.bank
+    wins = torch.zeros(bank.shape, device=bank.prototypes.device)
+    for batch in runner.val_dataloader:
+        data = model.data_preprocessor(batch, False)
+        features = model.extract_feat(data["inputs"])
+        embeddings, labels = model.decode_head.embed(features, data["data_samples"])
+        own = nearest_prototypes(embeddings, bank.directions, bank.alive_mask, labels)
+        assert own.own_similarity is not None  # labels were given
+        counts = labels >= 0
+        places = labels[counts], own.own_similarity[counts].argmax(dim=1)
+        wins.index_put_(places, wins.new_ones(()), accumulate=True)
+    classes = runner.val_dataloader.dataset.metainfo["classes"]
+    perplexity = usage_perplexity(wins).tolist()
+    return {
+        name: round(number, 2)
+        for name, number in zip(classes, perplexity, strict=True)
+        if number == number  # a class that is not in the images has none
+    }
 
 
 def _versions() -> dict[str, str]:

@@ -14,6 +14,7 @@ from mmseg_proto.apis import accuracy_benchmark
 from mmseg_proto.apis.accuracy_arms import AUTHORS, OF_PROTOTYPES, SHARED, parse_arm
 from mmseg_proto.apis.accuracy_runs import Budget, build_config, run_to_file
 from mmseg_proto.configs import config_root
+from mmseg_proto.datasets import CamVidDataset
 
 ARMS = [
     "softmax",
@@ -139,4 +140,6 @@ def test_a_run_leaves_its_curve_and_its_health(tmp_path: Path, camvid: Path) -> 
     assert {"mIoU", "IoU/sky", "IoU/bicyclist"} <= set(result["curve"][-1])
     assert result["budget"] == {"iterations": 4, "hold_out": "0006R0"}
     assert result["health"]["prototype/live_share"] > 0
+    assert set(result["validation_perplexity"]) == set(CamVidDataset.METAINFO["classes"])
+    assert all(1 <= number <= 10 for number in result["validation_perplexity"].values())
     assert not list(file.parent.glob("*.part"))
