@@ -29,6 +29,7 @@ SHARED: dict[str, dict[str, Any]] = {
     "lr-0.0015": _lr(0.0015),
     "lr-0.003": _lr(0.003),
     "lr-0.006": _lr(0.006),
+    "lr-0.012": _lr(0.012),
     "no-dropout": _head(dropout_ratio=0.0),
 }
 
