@@ -10,7 +10,8 @@ from rich.table import Table
 from scipy import stats
 
 Results = Mapping[str, Mapping[int, Mapping[str, Any]]]
-_HEALTH = {"cosine": "prototype/cosine", "perplexity": "prototype/perplexity"}
+#: Final health of the prototypes; after these comes the perplexity of wins in validation.
+_HEALTH = ("cosine", "perplexity")
 
 
 class PairedDifference(NamedTuple):
@@ -81,8 +82,8 @@ def summary_rows(results: Results, baseline: str = "softmax") -> tuple[list[str]
         point["iteration"] for run in _any_arm(results).values() for point in run["curve"]
     ]
     steps = sorted(set(iterations))
-    head = ["arm", "seeds", *(f"mIoU at {step}" for step in steps), "sd"]
-    head += [f"against {baseline}", *_HEALTH]
+    head = ["arm", "seeds", *(f"at {step}" for step in steps), "sd"]
+    head += [f"against {baseline}", *_HEALTH, "validation"]
     rows = []
     for name, runs in results.items():
         curves = np.array([[point["mIoU"] for point in run["curve"]] for run in runs.values()])
@@ -91,9 +92,14 @@ def summary_rows(results: Results, baseline: str = "softmax") -> tuple[list[str]
         against = "-"
         if name != baseline and shared:
             against = str(paired_difference(runs, results[baseline]))
-        health = [_mean_health(runs, key) for key in _HEALTH.values()]
+        health = [
+            _mean_or_dash([run["health"][-1][key] for run in runs.values() if run["health"]])
+            for key in _HEALTH
+        ]
+        wins = [list(run.get("validation_perplexity", {}).values()) for run in runs.values()]
+        validation = _mean_or_dash([float(np.mean(numbers)) for numbers in wins if numbers])
         means = [f"{value:.2f}" for value in curves.mean(axis=0)]
-        rows.append([name, str(len(runs)), *means, spread, against, *health])
+        rows.append([name, str(len(runs)), *means, spread, against, *health, validation])
     return head, rows
 
 
@@ -119,9 +125,9 @@ def class_rows(results: Results) -> tuple[list[str], list[list[str]]]:
 
 def rich_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """Draw rows for a terminal."""
-    table = Table(title=title)
+    table = Table(title=title, padding=(0, 0))
     for number, name in enumerate(head):
-        table.add_column(name, justify="right" if number else "left")
+        table.add_column(name, justify="right" if number else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
     return table
@@ -134,7 +140,9 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def draw_curves(results: Results, file: Path) -> None:
-    """Draw mIoU over iterations, mean over seeds with the range between the worst and the best.
+    """Draw mIoU over iterations, and how alike the prototypes of a class are beside it.
+
+    Lines are means over seeds, bands the range between the lowest and the highest.
 
     Args:
         results: Name of arm to seed to result.
@@ -142,21 +150,33 @@ def draw_curves(results: Results, file: Path) -> None:
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.5, 4), layout="constrained")
-    axes = figure.subplots()
-    for name, runs in results.items():
-        first = next(iter(runs.values()))
-        steps = [point["iteration"] for point in first["curve"]]
-        curves = np.array([[point["mIoU"] for point in run["curve"]] for run in runs.values()])
-        (line,) = axes.plot(steps, curves.mean(axis=0), marker="o", label=f"{name} ({len(runs)})")
-        axes.fill_between(
-            steps, curves.min(axis=0), curves.max(axis=0), alpha=0.15, color=line.get_color()
-        )
-    axes.set_xlabel("iteration")
-    axes.set_ylabel("mIoU (%)")
-    axes.grid(alpha=0.3)
-    axes.legend(title="arm (seeds)", fontsize=8)
-    figure.savefig(file, dpi=120)
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    left, right = figure.subplots(1, 2, sharex=True)
+    for number, (name, runs) in enumerate(results.items()):
+        style = {"label": f"{name} ({len(runs)})", "color": f"C{number}"}
+        _draw(left, [run["curve"] for run in runs.values()], "mIoU", marker="o", **style)
+        health = [run["health"] for run in runs.values() if run["health"]]
+        if health:
+            marker = "o" if len(health[0]) == 1 else ""
+            _draw(right, health, "cosine", marker=marker, **style)
+    left.set(xlabel="iteration", ylabel="mIoU (%)")
+    right.set(
+        xlabel="iteration", ylabel="mean cosine of prototypes inside a class", ylim=(-0.1, 1.02)
+    )
+    left.legend(title="arm (seeds)", fontsize=8)
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    figure.savefig(file, dpi=110)
+
+
+def _draw(
+    axes: Any, curves: Sequence[Sequence[Mapping[str, float]]], key: str, **style: Any
+) -> None:
+    steps = [point["iteration"] for point in curves[0]]
+    values = np.array([[point[key] for point in curve] for curve in curves])
+    axes.plot(steps, values.mean(axis=0), **style)
+    low, high = values.min(axis=0), values.max(axis=0)
+    axes.fill_between(steps, low, high, alpha=0.15, color=style["color"])
 
 
 def _any_arm(results: Results) -> Mapping[int, Mapping[str, Any]]:
@@ -165,6 +185,5 @@ def _any_arm(results: Results) -> Mapping[int, Mapping[str, Any]]:
     return next(iter(results.values()))
 
 
-def _mean_health(runs: Mapping[int, Mapping[str, Any]], key: str) -> str:
-    values = [run["health"][key] for run in runs.values() if key in run["health"]]
+def _mean_or_dash(values: Sequence[float]) -> str:
     return f"{np.mean(values):.2f}" if values else "-"

@@ -139,7 +139,8 @@ def test_a_run_leaves_its_curve_and_its_health(tmp_path: Path, camvid: Path) -> 
     assert [point["iteration"] for point in result["curve"]] == [1, 2, 3, 4]
     assert {"mIoU", "IoU/sky", "IoU/bicyclist"} <= set(result["curve"][-1])
     assert result["budget"] == {"iterations": 4, "hold_out": "0006R0"}
-    assert result["health"]["prototype/live_share"] > 0
+    assert [point["iteration"] for point in result["health"]] == [1, 2, 3, 4]
+    assert all(0 < point["live_share"] <= 1 for point in result["health"])
     assert set(result["validation_perplexity"]) == set(CamVidDataset.METAINFO["classes"])
     assert all(1 <= number <= 10 for number in result["validation_perplexity"].values())
     assert not list(file.parent.glob("*.part"))

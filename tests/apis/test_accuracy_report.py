@@ -20,7 +20,10 @@ from mmseg_proto.apis.accuracy_runs import Budget
 def result(half: float, end: float, cosine: float | None = None) -> dict[str, Any]:
     points = [(20, half), (40, end)]
     curve = [{"iteration": i, "mIoU": m, "IoU/sky": m + 1, "IoU/car": m - 1} for i, m in points]
-    return {"curve": curve, "health": {} if cosine is None else {"prototype/cosine": cosine}}
+    if cosine is None:
+        return {"curve": curve, "health": [], "validation_perplexity": {}}
+    health = [{"iteration": i, "cosine": cosine, "perplexity": 5.0} for i in (10, 40)]
+    return {"curve": curve, "health": health, "validation_perplexity": {"sky": 4.0, "car": 7.0}}
 
 
 RESULTS = {
@@ -50,10 +53,10 @@ def test_only_shared_seeds_are_paired_and_one_pair_has_no_interval() -> None:
 
 def test_summary_has_one_row_per_arm() -> None:
     head, rows = summary_rows(RESULTS)
-    assert head[:5] == ["arm", "seeds", "mIoU at 20", "mIoU at 40", "sd"]
-    assert rows[0] == ["softmax", "3", "51.00", "61.00", "1.00", "-", "-", "-"]
+    assert head[:5] == ["arm", "seeds", "at 20", "at 40", "sd"]
+    assert rows[0] == ["softmax", "3", "51.00", "61.00", "1.00", "-", "-", "-", "-"]
     assert rows[1][:5] == ["prototypes", "3", "56.00", "63.00", "1.73"]
-    assert rows[1][5:] == ["+2.00 [-0.48, +4.48]", "0.50", "-"]
+    assert rows[1][5:] == ["+2.00 [-0.48, +4.48]", "0.50", "5.00", "5.50"]
 
 
 def test_classes_stand_side_by_side() -> None:
