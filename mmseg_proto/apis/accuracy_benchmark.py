@@ -14,7 +14,6 @@ from .accuracy_arms import parse_arm
 from .accuracy_report import class_rows, draw_curves, markdown_table, rich_table, summary_rows
 from .accuracy_runs import Budget, run_to_file
 
-
 #: glibc gives large blocks back to the system after each use, and the page faults of getting them
 #: anew are a sixth of a training step on CPUs. Read by a process as it starts.
 _KEEP_MEMORY = {
