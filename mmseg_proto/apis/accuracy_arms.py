@@ -41,6 +41,7 @@ OF_PROTOTYPES: dict[str, dict[str, Any]] = {
     "ce-ppd": _losses(0.0, 0.01),
     "losses-0.1": _losses(0.1, 0.1),
     "losses-1": _losses(1.0, 1.0),
+    "balance-1": _head(loss_prototype__class_balance=1.0),
     "warm-up": _head(loss_prototype__warmup_iterations=300),
     "tau-0.05": _head(loss_prototype__temperature=0.05),
     # Prototypes per class.

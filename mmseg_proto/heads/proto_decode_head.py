@@ -242,7 +242,11 @@ class ProtoDecodeHead(_Decoder):
         classifier = self.prototype_classifier
         positive = classifier.assign(pixels, keep=self.training)
         losses: dict[str, Tensor] = self.loss_prototype(
-            positive, pixels.log_partition, pixels.labels >= 0, classifier.iteration
+            positive,
+            pixels.log_partition,
+            pixels.labels,
+            self.num_classes,
+            classifier.iteration,
         )
         return losses
 

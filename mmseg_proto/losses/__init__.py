@@ -5,6 +5,7 @@ from .pixel_prototype_loss import (
     PixelPrototypeLoss,
     pixel_prototype_contrast,
     pixel_prototype_distance,
+    pixel_weights,
 )
 
 __all__ = [
@@ -12,5 +13,6 @@ __all__ = [
     "PixelPrototypeLoss",
     "pixel_prototype_contrast",
     "pixel_prototype_distance",
+    "pixel_weights",
     "repair_class_weighted_losses",
 ]

@@ -9,14 +9,33 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from mmseg_proto.ops import segment_sum
 
-def _masked_mean(values: Tensor, valid: Tensor) -> Tensor:
-    """Mean over valid entries, 0 without any; what is masked gets no gradient, NaN or not."""
-    return torch.where(valid, values, 0.0).sum() / valid.sum().clamp(min=1)
+
+def pixel_weights(labels: Tensor, num_classes: int, class_balance: float = 0.0) -> Tensor:
+    """Weigh pixels, evenly or so that small classes count for more.
+
+    A pixel of a class with n pixels weighs in proportion to ``n ** -class_balance``.
+
+    Args:
+        labels: Class of each pixel, shape ``(N,)``, int64 in ``[-1, C)``; -1 weighs nothing.
+        num_classes: Number of classes C.
+        class_balance: 0 for pixels of equal weight, 1 for classes of equal weight. Defaults to 0.
+
+    Returns:
+        Tensor: Weights of the pixels of this rank, shape ``(N,)``, fp32, that sum up to 1; all 0
+        without a pixel that counts.
+    """
+    valid = labels >= 0
+    weights = valid.float()
+    if class_balance > 0:
+        sizes = segment_sum(weights, labels, num_classes)
+        weights = weights * sizes.clamp(min=1).pow(-class_balance)[labels.clamp(min=0)]
+    return weights / weights.sum().clamp(min=torch.finfo(torch.float32).tiny)
 
 
 def pixel_prototype_contrast(
-    positive: Tensor, log_partition: Tensor, valid: Tensor, temperature: float = 0.1
+    positive: Tensor, log_partition: Tensor, weights: Tensor, temperature: float = 0.1
 ) -> Tensor:
     """Contrast the assigned prototype with all others of all classes (PPC, eq. 11).
 
@@ -25,27 +44,32 @@ def pixel_prototype_contrast(
     Args:
         positive: Cosine of each pixel with its assigned prototype, shape ``(N,)``.
         log_partition: Logarithm of the denominator at the same temperature, shape ``(N,)``.
-        valid: Which pixels count, shape ``(N,)``, bool.
+        weights: Weight of each pixel, shape ``(N,)``, 0 for those that do not count.
         temperature: tau, above 0. Defaults to 0.1.
 
     Returns:
-        Tensor: Mean over the valid pixels of this rank, as the host's cross-entropy; 0 without any.
+        Tensor: Weighted sum over pixels.
     """
-    return _masked_mean(log_partition - positive / temperature, valid)
+    return _weighted_sum(log_partition - positive / temperature, weights)
 
 
-def pixel_prototype_distance(positive: Tensor, valid: Tensor) -> Tensor:
+def pixel_prototype_distance(positive: Tensor, weights: Tensor) -> Tensor:
     """Draw pixels to their assigned prototype (PPD, eq. 12): ``(1 - i.p+)^2``.
 
     Args:
         positive: Cosine of each pixel with its assigned prototype, shape ``(N,)``.
-        valid: Which pixels count, shape ``(N,)``, bool.
+        weights: Weight of each pixel, shape ``(N,)``, 0 for those that do not count.
 
     Returns:
-        Tensor: Mean over the valid pixels of this rank; 0 without any.
+        Tensor: Weighted sum over pixels.
     """
     # Masked before squaring too: 0 times the slope of a NaN is NaN.
-    return _masked_mean((1 - torch.where(valid, positive, 1.0)).square(), valid)
+    return _weighted_sum((1 - torch.where(weights > 0, positive, 1.0)).square(), weights)
+
+
+def _weighted_sum(values: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sum; what weighs nothing gets no gradient, NaN or not."""
+    return (torch.where(weights > 0, values, 0.0) * weights).sum()
 
 
 @MODELS.register_module()
@@ -58,10 +82,13 @@ class PixelPrototypeLoss(nn.Module):
         temperature: Temperature of PPC (tau in eq. 11), above 0. Defaults to 0.1.
         warmup_iterations: Iterations over which both weights grow linearly from 0, at least 0.
             Defaults to 0: full weights from the start.
+        class_balance: A pixel of a class with n pixels on its rank weighs in proportion to
+            ``n ** -class_balance``, in [0, 1]: 0 for pixels of equal weight, 1 for classes of
+            equal weight. Defaults to 0.
 
     Raises:
-        ValueError: If a weight is negative, the temperature is not positive or
-            `warmup_iterations` is negative.
+        ValueError: If a weight or `warmup_iterations` is negative, the temperature is not
+            positive, or `class_balance` is outside [0, 1].
     """
 
     def __init__(
@@ -70,6 +97,7 @@ class PixelPrototypeLoss(nn.Module):
         distance_weight: float = 0.01,
         temperature: float = 0.1,
         warmup_iterations: int = 0,
+        class_balance: float = 0.0,
     ) -> None:
         super().__init__()
         if contrast_weight < 0 or distance_weight < 0:
@@ -83,34 +111,50 @@ class PixelPrototypeLoss(nn.Module):
             raise ValueError(
                 f"Expected `warmup_iterations` to be at least 0, but got {warmup_iterations}."
             )
+        if not 0 <= class_balance <= 1:
+            raise ValueError(
+                f"Expected `class_balance` to be between 0 and 1, but got {class_balance}."
+            )
         self.contrast_weight = contrast_weight
         self.distance_weight = distance_weight
         self.temperature = temperature
         self.warmup_iterations = warmup_iterations
+        self.class_balance = class_balance
 
     def extra_repr(self) -> str:
         """Weights and temperature, as shown by ``print(model)``."""
         return (
             f"contrast_weight={self.contrast_weight}, distance_weight={self.distance_weight}, "
-            f"temperature={self.temperature}, warmup_iterations={self.warmup_iterations}"
+            f"temperature={self.temperature}, warmup_iterations={self.warmup_iterations}, "
+            f"class_balance={self.class_balance}"
         )
 
     def forward(
-        self, positive: Tensor, log_partition: Tensor, valid: Tensor, iteration: int = 0
+        self,
+        positive: Tensor,
+        log_partition: Tensor,
+        labels: Tensor,
+        num_classes: int,
+        iteration: int = 0,
     ) -> dict[str, Tensor]:
         """Compute both losses.
+
+        Both average over the pixels of this rank, as the host's cross-entropy does.
 
         Args:
             positive: Cosine of each pixel with its assigned prototype, shape ``(N,)``.
             log_partition: ``log sum exp(cosine / temperature)`` over all prototypes, ``(N,)``.
-            valid: Which pixels count, shape ``(N,)``, bool.
+            labels: Class of each pixel, shape ``(N,)``, int64 in ``[-1, C)``; -1 for pixels that
+                do not count.
+            num_classes: Number of classes C.
             iteration: Training iteration, from 0; of interest to the warm-up alone.
 
         Returns:
-            dict[str, Tensor]: ``loss_ppc`` and ``loss_ppd``, scalars.
+            dict[str, Tensor]: ``loss_ppc`` and ``loss_ppd``, scalars; 0 without any pixel.
         """
-        contrast = pixel_prototype_contrast(positive, log_partition, valid, self.temperature)
-        distance = pixel_prototype_distance(positive, valid)
+        weights = pixel_weights(labels, num_classes, self.class_balance)
+        contrast = pixel_prototype_contrast(positive, log_partition, weights, self.temperature)
+        distance = pixel_prototype_distance(positive, weights)
         ramp = min(1.0, (iteration + 1) / (self.warmup_iterations + 1))
         return {
             "loss_ppc": ramp * self.contrast_weight * contrast,

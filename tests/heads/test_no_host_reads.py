@@ -61,12 +61,13 @@ def train_step(classifier: PrototypeClassifier) -> None:
     """Make a whole step; inside `FakeTensorMode` all that it makes is fake."""
     features = torch.zeros(2, 16, 8, 8, requires_grad=True)
     labels = torch.zeros(2 * 8 * 8, dtype=torch.int64)
-    loss = PixelPrototypeLoss()
+    loss = PixelPrototypeLoss(class_balance=1.0)
     classifier.begin_step(0)
     classifier.seed_if_due(features, labels)
     logits, pixels = classifier.forward_labelled(features, labels, loss.temperature)
     positive = classifier.assign(pixels, keep=True)
-    losses = loss(positive, pixels.log_partition, pixels.labels >= 0)
+    classes = classifier.bank.shape[0]
+    losses = loss(positive, pixels.log_partition, pixels.labels, classes)
     sum(losses.values(), logits.mean()).backward()
     classifier.end_step(update=True)
 

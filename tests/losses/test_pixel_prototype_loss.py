@@ -9,6 +9,7 @@ from mmseg_proto.losses import (
     PixelPrototypeLoss,
     pixel_prototype_contrast,
     pixel_prototype_distance,
+    pixel_weights,
 )
 from mmseg_proto.ops import nearest_prototypes
 
@@ -24,13 +25,14 @@ def test_matches_reference(tau: float) -> None:
     assert result.own_similarity is not None
     assert result.log_partition is not None
     positive = result.own_similarity.gather(1, assignment[:, None]).squeeze(1)
-    contrast = pixel_prototype_contrast(positive, result.log_partition, labels >= 0, tau)
-    distance = pixel_prototype_distance(positive, labels >= 0)
+    weights = pixel_weights(labels, 5)
+    contrast = pixel_prototype_contrast(positive, result.log_partition, weights, tau)
+    distance = pixel_prototype_distance(positive, weights)
     arguments = (problem.embeddings, labels, assignment, problem.prototypes)
     assert float(contrast) == pytest.approx(reference.contrast(*arguments, problem.alive, tau))
     assert float(distance) == pytest.approx(reference.distance(*arguments))
     # The module is the functions with weights.
-    losses = PixelPrototypeLoss(0.3, 0.7, tau)(positive, result.log_partition, labels >= 0)
+    losses = PixelPrototypeLoss(0.3, 0.7, tau)(positive, result.log_partition, labels, 5)
     torch.testing.assert_close(losses["loss_ppc"], 0.3 * contrast)
     torch.testing.assert_close(losses["loss_ppd"], 0.7 * distance)
 
@@ -38,7 +40,7 @@ def test_matches_reference(tau: float) -> None:
 def test_no_valid_pixel_gives_zero_loss_and_gradient() -> None:
     positive = torch.tensor([0.5, torch.nan], requires_grad=True)
     partition = torch.tensor([1.0, torch.inf], requires_grad=True)
-    losses = PixelPrototypeLoss()(positive, partition, torch.zeros(2, dtype=torch.bool))
+    losses = PixelPrototypeLoss()(positive, partition, torch.tensor([-1, -1]), 3)
     total = losses["loss_ppc"] + losses["loss_ppd"]
     assert total.item() == 0
     total.backward()
@@ -49,20 +51,33 @@ def test_no_valid_pixel_gives_zero_loss_and_gradient() -> None:
 def test_large_cosines_over_small_temperature_stay_finite() -> None:
     positive = torch.tensor([1.0])
     log_partition = torch.tensor([1 / 0.001])
-    contrast = pixel_prototype_contrast(positive, log_partition, positive > 0, 0.001)
+    contrast = pixel_prototype_contrast(positive, log_partition, torch.ones(1), 0.001)
     assert float(contrast) == pytest.approx(0.0, abs=1e-4)
 
 
 def test_warm_up_grows_linearly_to_the_full_weights() -> None:
     loss = PixelPrototypeLoss(contrast_weight=2.0, distance_weight=4.0, warmup_iterations=3)
     positive, log_partition = torch.zeros(5), torch.ones(5)
-    valid = torch.ones(5, dtype=torch.bool)
+    labels = torch.zeros(5, dtype=torch.long)
     ramp = [
-        [float(x) for x in loss(positive, log_partition, valid, iteration).values()]
+        [float(x) for x in loss(positive, log_partition, labels, 1, iteration).values()]
         for iteration in range(5)
     ]
     expected = [[2 * share, 4 * share] for share in (0.25, 0.5, 0.75, 1.0, 1.0)]
     torch.testing.assert_close(torch.tensor(ramp), torch.tensor(expected))
+
+
+def test_balance_gives_small_classes_more_weight() -> None:
+    labels = torch.tensor([0, 0, 0, 0, -1, 2])
+    for balance, of_large in [(0.0, 0.8), (0.5, 4**0.5 / (4**0.5 + 1)), (1.0, 0.5)]:
+        weights = pixel_weights(labels, 4, balance)
+        expected = [of_large / 4] * 4 + [0, 1 - of_large]
+        torch.testing.assert_close(weights, torch.tensor(expected))
+    positive, log_partition = torch.full((6,), 0.5), torch.arange(6.0)
+    loss = PixelPrototypeLoss(1.0, 0.0, 1.0, class_balance=1.0)
+    contrast = float(loss(positive, log_partition, labels, 4)["loss_ppc"])
+    # Means of the classes: (0 + 1 + 2 + 3) / 4 and 5, less the cosine.
+    assert contrast == pytest.approx((1.5 + 5) / 2 - 0.5)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +86,7 @@ def test_warm_up_grows_linearly_to_the_full_weights() -> None:
         ({"contrast_weight": -1}, "at least 0, but got -1"),
         ({"distance_weight": -0.1}, "at least 0, but got 0.01 and -0.1"),
         ({"temperature": 0}, "`temperature` to be above 0, but got 0"),
+        ({"class_balance": 1.5}, "`class_balance` to be between 0 and 1, but got 1.5"),
         ({"warmup_iterations": -1}, "`warmup_iterations` to be at least 0, but got -1"),
     ],
 )
