@@ -31,6 +31,13 @@ SHARED: dict[str, dict[str, Any]] = {
     "lr-0.006": _lr(0.006),
     "lr-0.012": _lr(0.012),
     "no-dropout": _head(dropout_ratio=0.0),
+    # One over the root of each class's share of the pixels of train, 1 for a mean pixel.
+    "class-weights": _head(
+        loss_decode__class_weight=[
+            *(0.88, 0.75, 3.63, 0.64, 1.7, 1.15),
+            *(3.32, 3.39, 1.49, 4.5, 6.66),
+        ]
+    ),
 }
 
 #: Changes for prototypes alone.
