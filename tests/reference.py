@@ -77,9 +77,10 @@ def contrast(
     prototypes: Tensor,
     alive: Tensor,
     tau: float,
+    class_balance: float,
 ) -> float:
     """PPC, eq. 11, averaged over pixels with a label of at least 0."""
-    terms = []
+    terms = {}
     for n, label in enumerate(labels.tolist()):
         if label < 0:
             continue
@@ -91,18 +92,32 @@ def contrast(
             for k in range(alive.shape[1])
             if alive[c, k]
         )
-        terms.append(-math.log(positive / total))
-    return sum(terms) / len(terms) if terms else 0.0
+        terms[n] = -math.log(positive / total)
+    return balanced_mean(terms, labels, class_balance)
 
 
-def distance(embeddings: Tensor, labels: Tensor, assignment: Tensor, prototypes: Tensor) -> float:
+def balanced_mean(terms: dict[int, float], labels: Tensor, class_balance: float) -> float:
+    """Mean of the terms of pixels, weighed by the size of their class to the power -balance."""
+    sizes = [labels.tolist().count(label) for label in labels.tolist()]
+    weights = {n: sizes[n] ** -class_balance for n in terms}
+    total = sum(weights.values())
+    return sum(weights[n] * terms[n] for n in terms) / total if terms else 0.0
+
+
+def distance(
+    embeddings: Tensor,
+    labels: Tensor,
+    assignment: Tensor,
+    prototypes: Tensor,
+    class_balance: float,
+) -> float:
     """PPD, eq. 12, averaged over pixels with a label of at least 0."""
-    terms = []
+    terms = {}
     for n, label in enumerate(labels.tolist()):
         if label >= 0:
             positive = float(embeddings[n].double() @ prototypes[label, assignment[n]].double())
-            terms.append((1 - positive) ** 2)
-    return sum(terms) / len(terms) if terms else 0.0
+            terms[n] = (1 - positive) ** 2
+    return balanced_mean(terms, labels, class_balance)
 
 
 def unit(vector: Tensor) -> Tensor:

@@ -24,6 +24,10 @@ def _losses(contrast: float, distance: float) -> dict[str, Any]:
     return _head(loss_prototype__contrast_weight=contrast, loss_prototype__distance_weight=distance)
 
 
+def _balance(value: float) -> dict[str, Any]:
+    return _head(loss_prototype__class_balance=value)
+
+
 #: Changes for either head, so that both are tuned with equal effort.
 SHARED: dict[str, dict[str, Any]] = {
     "lr-0.0015": _lr(0.0015),
@@ -44,11 +48,12 @@ SHARED: dict[str, dict[str, Any]] = {
 OF_PROTOTYPES: dict[str, dict[str, Any]] = {
     # The losses.
     "ce": _losses(0.0, 0.0),
-    "ce-ppc": _losses(0.01, 0.0),
-    "ce-ppd": _losses(0.0, 0.01),
-    "losses-0.1": _losses(0.1, 0.1),
+    "ce-ppc": _losses(0.1, 0.0),
+    "ce-ppd": _losses(0.0, 0.1),
     "losses-1": _losses(1.0, 1.0),
-    "balance-1": _head(loss_prototype__class_balance=1.0),
+    "balance-0": _balance(0.0),
+    "balance-0.5": _balance(0.5),
+    "paper-losses": {**_losses(0.01, 0.01), **_balance(0.0)},
     "warm-up": _head(loss_prototype__warmup_iterations=300),
     "tau-0.05": _head(loss_prototype__temperature=0.05),
     # Prototypes per class.

@@ -65,7 +65,7 @@ def test_every_change_changes_something(tmp_path: Path) -> None:
 def test_changes_add_up(tmp_path: Path) -> None:
     head = config_of("prototypes+k-5+ce-ppc+correct-only", Budget(40), tmp_path).model.decode_head
     assert head.num_prototypes == 5
-    assert head.loss_prototype == {"contrast_weight": 0.01, "distance_weight": 0.0}
+    assert head.loss_prototype == {"contrast_weight": 0.1, "distance_weight": 0.0}
     assert head["update"] == {"pixels": "correct"}
 
 

@@ -108,10 +108,10 @@ def test_losses_match_reference() -> None:
     own = torch.einsum("nd,nkd->nk", pixels, prototypes[small.clamp(min=0)])
     plan = reference.within_class_sinkhorn(own, small, bank.alive_mask, 0.05, 3)
     assignment = plan.argmax(1)
-    contrast = reference.contrast(pixels, small, assignment, prototypes, bank.alive_mask, 0.1)
-    distance = reference.distance(pixels, small, assignment, prototypes)
+    contrast = reference.contrast(pixels, small, assignment, prototypes, bank.alive_mask, 0.1, 1.0)
+    distance = reference.distance(pixels, small, assignment, prototypes, 1.0)
     assert losses["loss_ppc"].item() == pytest.approx(contrast, rel=1e-4)
-    assert losses["loss_ppd"].item() == pytest.approx(0.01 * distance, rel=1e-4)
+    assert losses["loss_ppd"].item() == pytest.approx(0.1 * distance, rel=1e-4)
     moved = reference.moved_prototypes(prototypes, pixels, small, assignment, 0.999)
     torch.testing.assert_close(bank.prototypes, moved.float(), rtol=1e-4, atol=1e-5)
 
