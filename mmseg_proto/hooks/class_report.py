@@ -8,18 +8,19 @@ from torch import Tensor
 
 
 def report_classes(
-    runner: Runner, name: str, health: Mapping[str, Tensor], classes: Sequence[str]
+    runner: Runner, head: str, health: Mapping[str, Tensor], classes: Sequence[str], prefix: str
 ) -> None:
     """Log a table with one row per class, and send its numbers to the visualisation backends.
 
-    Scalars are named ``<name>/<measure>/<class>``; a class without prototypes has none.
+    Scalars are named ``<prefix>/<measure>/<class>``; a class without prototypes has none.
 
     Args:
         runner: Runner with the logger and the visualiser.
-        name: Title of the table and first part of the names of the scalars.
+        head: Name of the head, for the title of the table.
         health: Measure to numbers of the classes, shape ``(C,)``, NaN where it means nothing;
             other shapes are left out.
         classes: Names of the classes.
+        prefix: First part of the names of the scalars.
     """
     measures = {key: value.tolist() for key, value in health.items() if value.ndim == 1}
     table = PrettyTable(["Class", *measures])
@@ -29,6 +30,6 @@ def report_classes(
         table.add_row([label, *("-" if number != number else f"{number:.3f}" for number in row)])
         for key, number in zip(measures, row, strict=True):
             if number == number:
-                scalars[f"{name}/{key}/{label}"] = number
-    runner.logger.info(f"{name}:\n{table.get_string()}")
+                scalars[f"{prefix}/{key}/{label}"] = number
+    runner.logger.info(f"Prototypes of {head}:\n{table.get_string()}")
     runner.visualizer.add_scalars(scalars, step=runner.iter)

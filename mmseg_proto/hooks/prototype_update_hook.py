@@ -35,8 +35,9 @@ class PrototypeUpdateHook(Hook):
     ``prototype/live_share``, ``prototype/perplexity`` (of nearest-prototype wins, 1 to K),
     ``prototype/cosine`` and ``prototype/largest_cosine`` (between prototypes of a class), means
     over classes, ``prototype/drift`` (one minus the cosine with where they were, per 1000
-    iterations) and ``prototype/scale``. Before each validation they are listed class by class. A
-    class whose prototypes collapse to one point is named in a warning.
+    iterations) and ``prototype/scale``. Before each validation they are listed class by class,
+    and go to the backends as ``prototype_classes/<measure>/<class>``. A class whose prototypes
+    collapse to one point is named in a warning.
 
     Args:
         interval: Iterations between two health reports. Defaults to None: the interval of the
@@ -81,7 +82,7 @@ class PrototypeUpdateHook(Hook):
         for name, head in self._heads.items():
             health = head.prototype_classifier.health()
             names = _class_names(runner, head.num_classes)
-            report_classes(runner, self._prefix(name), health, names)
+            report_classes(runner, name, health, names, self._prefix("prototype_classes", name))
 
     def before_test(self, runner: Runner) -> None:
         """Compare the heads with the data."""
@@ -111,12 +112,12 @@ class PrototypeUpdateHook(Hook):
         if self.every_n_inner_iters(batch_idx, self.interval):
             self._report(runner)
 
-    def _prefix(self, name: str) -> str:
-        return "prototype" if len(self._heads) == 1 else f"prototype/{name}"
+    def _prefix(self, kind: str, head: str) -> str:
+        return kind if len(self._heads) == 1 else f"{kind}/{head}"
 
     def _report(self, runner: Runner) -> None:
         for name, head in self._heads.items():
-            prefix = self._prefix(name)
+            prefix = self._prefix("prototype", name)
             bank = head.prototype_classifier.bank
             health = head.prototype_classifier.health()
             before = self._reported.get(name)

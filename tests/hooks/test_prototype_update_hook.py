@@ -53,9 +53,9 @@ def test_lists_each_class_before_each_validation(tmp_path: Path) -> None:
     expected = [health[key][1] for key in ("live_share", "perplexity", "cosine", "largest_cosine")]
     assert numbers == pytest.approx([float(number) for number in expected], abs=1e-3)
     lines = (Path(runner.log_dir) / "vis_data" / "scalars.json").read_text().splitlines()
-    logged = [json.loads(line) for line in lines if "prototype/cosine/road" in line]
+    logged = [json.loads(line) for line in lines if "prototype_classes/cosine/road" in line]
     assert [line["step"] for line in logged] == [4]
-    assert logged[-1]["prototype/cosine/road"] == pytest.approx(numbers[2], abs=1e-3)
+    assert logged[-1]["prototype_classes/cosine/road"] == pytest.approx(numbers[2], abs=1e-3)
 
 
 def test_optimiser_holds_the_scale_but_no_prototype(tmp_path: Path) -> None:
