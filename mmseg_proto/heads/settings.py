@@ -87,7 +87,9 @@ class SeedingSettings:
             to ``'data'``.
         candidates: Pixels a class and rank to choose from, at least 1. Defaults to 256.
         eager_iterations: Training iterations from the start in which new classes are looked
-            for every time. Defaults to 100.
+            for every time. A class first seen with few pixels is looked for every time too, until
+            its prototypes have moved that often: so long it waits for more of its looks before
+            it takes any pixels for its free places. Defaults to 100.
         interval: Iterations between two looks later on, so that a class that never comes costs
             nothing in between, at least 1. Defaults to 20.
         seed: Seed of the generator. Defaults to 0.

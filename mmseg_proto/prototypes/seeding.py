@@ -13,7 +13,7 @@ from torch import Tensor
 #: Squared distances below this are rounding: such a candidate repeats a prototype.
 _SAME = 1e-6
 #: Pixels that one prototype stands for, below which candidates are scarce.
-PIXELS_PER_PROTOTYPE = 8
+_PIXELS_PER_PROTOTYPE = 8
 #: Part of the mean squared distance within a class that makes a scarce candidate a new look.
 _NEW_LOOK = 0.25
 
@@ -113,11 +113,11 @@ def _limits(
     least = torch.full(size.shape, _SAME)
     if patient is None:
         return free, least
-    scarce = patient & (size < PIXELS_PER_PROTOTYPE * places)
+    scarce = patient & (size < _PIXELS_PER_PROTOTYPE * places)
     points = torch.cat([candidates * mask[..., None], prototypes * alive[..., None]], dim=1)
     count = size + alive.sum(dim=1)
     # Mean over pairs of |a - b|^2 = 2 - 2ab, each with itself left out.
     dots = points.sum(dim=1).square().sum(dim=1) - count
     spread = 2 - 2 * dots / (count * (count - 1)).clamp(min=1)
-    free = torch.where(scarce, (size // PIXELS_PER_PROTOTYPE).clamp(min=1), free)
+    free = torch.where(scarce, (size // _PIXELS_PER_PROTOTYPE).clamp(min=1), free)
     return free, torch.where(scarce, (_NEW_LOOK * spread).clamp(min=_SAME), least)

@@ -82,3 +82,30 @@ def test_class_without_candidates_stays_empty() -> None:
     )
     assert not alive.any()
     assert prototypes.abs().sum() == 0
+
+
+def test_a_patient_class_keeps_places_for_looks_that_come_later() -> None:
+    """One look has a prototype already; the candidates are three pixels of it and of another."""
+    known, other = torch.eye(2, 8)
+    noise = 0.02 * torch.randn(3, 8, generator=generator())
+    prototypes = torch.zeros(1, 4, 8)
+    prototypes[0, 0] = known
+    alive = torch.tensor([[True, False, False, False]])
+    mask = torch.ones(1, 3, dtype=torch.bool)
+
+    def fill(looks: torch.Tensor, patient: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        candidates = F.normalize(looks + noise, dim=1)[None]
+        return extend_by_kmeans_plus_plus(
+            candidates, mask, prototypes, alive, generator(), torch.tensor([patient])
+        )
+
+    with_other = torch.stack([known, known, other])
+    _, exist = fill(with_other, patient=False)
+    assert exist.sum() == 4
+    filled, exist = fill(with_other, patient=True)
+    assert exist.sum() == 2
+    assert float(filled[0, 1] @ other) > 0.9
+    # Two known looks: what repeats one of them waits, even for the last place.
+    prototypes[0, 1], alive[0, 1] = other, True
+    _, exist = fill(with_other, patient=True)
+    assert exist.sum() == 2
