@@ -9,12 +9,7 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
-from mmseg_proto.prototypes import (
-    intra_class_cosine,
-    largest_cosine,
-    live_share,
-    usage_perplexity,
-)
+from mmseg_proto.prototypes import class_health
 
 _COLUMNS = {
     "live_share": "live share",
@@ -86,13 +81,7 @@ def class_table(saved: SavedPrototypes) -> dict[str, list[float | None]]:
         dict[str, list[float | None]]: Measure to one number per class, None where it means
         nothing; measures that the checkpoint says nothing about are left out.
     """
-    numbers = {
-        "live_share": live_share(saved.alive),
-        "cosine": intra_class_cosine(saved.prototypes, saved.alive),
-        "largest_cosine": largest_cosine(saved.prototypes, saved.alive),
-    }
-    if saved.usage is not None:
-        numbers["perplexity"] = usage_perplexity(saved.usage)
+    numbers = class_health(saved.prototypes, saved.alive, saved.usage)
     if saved.updates is not None:
         numbers["updates"] = saved.updates.mean(dim=1)
     return {

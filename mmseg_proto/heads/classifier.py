@@ -6,14 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mmseg_proto.ops import assign_prototypes, nearest_prototypes, segment_sum
-from mmseg_proto.prototypes import (
-    PrototypeBank,
-    collect_statistics,
-    intra_class_cosine,
-    largest_cosine,
-    live_share,
-    usage_perplexity,
-)
+from mmseg_proto.prototypes import PrototypeBank, class_health, collect_statistics
 
 from .embedding import PixelEmbedding
 from .parallel import sum_over_ranks
@@ -193,18 +186,12 @@ class PrototypeClassifier(nn.Module):
         """Say how the prototypes of each class fare.
 
         Returns:
-            dict[str, Tensor]: ``live_share`` of the prototypes, ``perplexity`` of nearest-prototype
-            wins, mean ``cosine`` and ``largest_cosine`` between the prototypes of a class, each
-            with shape ``(C,)`` and NaN where a class has none; ``scale`` of the logits, ``()``.
+            dict[str, Tensor]: The numbers of `class_health`, ``(C,)`` each, and ``scale`` of the
+            logits, ``()``.
         """
-        bank, alive = self.bank, self.bank.alive_mask
-        return {
-            "live_share": live_share(alive),
-            "perplexity": usage_perplexity(bank.usage),
-            "cosine": intra_class_cosine(bank.directions, alive),
-            "largest_cosine": largest_cosine(bank.directions, alive),
-            "scale": self.score_scale.value(),
-        }
+        bank = self.bank
+        numbers = class_health(bank.directions, bank.alive_mask, bank.usage)
+        return {**numbers, "scale": self.score_scale.value()}
 
     def _embed(self, features: Tensor) -> Tensor:
         embeddings: Tensor = self.embedding(features)

@@ -1,13 +1,21 @@
 """Prototypes: their state, how they start, how they move and how they fare."""
 
 from .bank import PrototypeBank, move_prototypes
-from .health import drift, intra_class_cosine, largest_cosine, live_share, usage_perplexity
+from .health import (
+    class_health,
+    drift,
+    intra_class_cosine,
+    largest_cosine,
+    live_share,
+    usage_perplexity,
+)
 from .seeding import draw_candidates, extend_by_kmeans_plus_plus
 from .statistics import PrototypeStatistics, collect_statistics
 
 __all__ = [
     "PrototypeBank",
     "PrototypeStatistics",
+    "class_health",
     "collect_statistics",
     "draw_candidates",
     "drift",

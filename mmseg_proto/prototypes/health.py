@@ -69,6 +69,27 @@ def largest_cosine(prototypes: Tensor, alive: Tensor) -> Tensor:
     return torch.where(alive.sum(dim=1) > 1, largest, torch.nan)
 
 
+def class_health(prototypes: Tensor, alive: Tensor, usage: Tensor | None) -> dict[str, Tensor]:
+    """Say how the prototypes of each class fare.
+
+    Args:
+        prototypes: Prototypes, shape ``(C, K, D)``.
+        alive: Which of them exist, shape ``(C, K)``, bool.
+        usage: Wins of each, or shares of them, shape ``(C, K)``; None where nobody counted.
+
+    Returns:
+        dict[str, Tensor]: ``live_share`` of the prototypes, ``perplexity`` of nearest-prototype
+        wins (not without `usage`), mean ``cosine`` and ``largest_cosine`` between the prototypes
+        of a class, each with shape ``(C,)`` and NaN where a class has none.
+    """
+    numbers = {"live_share": live_share(alive)}
+    if usage is not None:
+        numbers["perplexity"] = usage_perplexity(usage)
+    numbers["cosine"] = intra_class_cosine(prototypes, alive)
+    numbers["largest_cosine"] = largest_cosine(prototypes, alive)
+    return numbers
+
+
 def drift(before: Tensor, after: Tensor, alive: Tensor) -> Tensor:
     """How far prototypes have turned, as one minus the cosine with where they were.
 
