@@ -55,15 +55,21 @@ def assign_prototypes(
         raise ValueError(f"Expected `assign` to be one of {ASSIGNMENTS}, but got {assign!r}.")
     if assign == "nearest":
         return similarity.argmax(dim=1)
+    dtype = torch.promote_types(similarity.dtype, torch.float32)
+    sizes = segment_sum(torch.ones_like(labels, dtype=dtype), labels, alive.shape[0])
+    sizes = sizes if reduce is None else reduce(sizes)
     plan = within_class_sinkhorn(
-        similarity, labels, alive, kappa=kappa, iterations=iterations, reduce=reduce
+        similarity,
+        labels,
+        alive,
+        kappa=kappa,
+        iterations=iterations,
+        class_size=sizes,
+        reduce=reduce,
     )
     if assign == "gumbel":
         exists = alive[labels.clamp(min=0)]
         plan = F.gumbel_softmax(plan, tau=_GUMBEL_TEMPERATURE).masked_fill(~exists, -1.0)
         return plan.argmax(dim=1)
-    ones = similarity.new_ones(labels.shape)
-    sizes = segment_sum(ones, labels, alive.shape[0])
-    sizes = sizes if reduce is None else reduce(sizes)
     too_few = sizes < alive.sum(dim=1)
     return torch.where(too_few[labels.clamp(min=0)], similarity.argmax(dim=1), plan.argmax(dim=1))

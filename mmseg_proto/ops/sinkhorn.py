@@ -22,6 +22,7 @@ def within_class_sinkhorn(
     *,
     kappa: float = 0.05,
     iterations: int = 3,
+    class_size: Tensor | None = None,
     reduce: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Assign the pixels of each class to the prototypes of that class in equal shares.
@@ -40,6 +41,8 @@ def within_class_sinkhorn(
         alive: Which prototypes exist, shape ``(C, K)``, bool.
         kappa: Weight of the entropy term (smoothness), above 0. Defaults to 0.05.
         iterations: Number of Sinkhorn-Knopp iterations, at least 0. Defaults to 3.
+        class_size: Number of pixels of each class on all ranks, shape ``(C,)``, in fp32 or fp64;
+            who has counted them spares a reduction. Defaults to None: they are counted.
         reduce: Sums a tensor over all ranks, so that shares hold for the pixels of all of them.
             Called the same number of times whatever the data. Defaults to None: one process.
 
@@ -66,7 +69,8 @@ def within_class_sinkhorn(
     # A row of -inf alone would give NaN; its value is thrown away below.
     scores = scores.masked_fill(~assigned[:, None], 0.0)
 
-    class_size = reduce(segment_sum(assigned.to(scores.dtype), segments, num_classes))
+    if class_size is None:
+        class_size = reduce(segment_sum(assigned.to(scores.dtype), segments, num_classes))
     share = class_size / alive.sum(dim=1).clamp(min=1)
     # `log_u` is the logarithm of the prototypes' scaling factors; pixels are scaled by softmax.
     log_u = scores.new_zeros(alive.shape)

@@ -30,12 +30,15 @@ def test_argmax_takes_the_largest_share_of_the_plan() -> None:
 
 
 def test_all_ranks_together_decide_whether_pixels_are_few() -> None:
-    similarity = torch.tensor([[0.9, 0.8], [0.85, 0.1]])
-    labels, alive = torch.zeros(1).long(), torch.ones(1, 2, dtype=torch.bool)
-    # The second pixel lies on another rank.
-    alone = assign_prototypes(similarity[:1], labels, alive)
-    both = assign_prototypes(similarity, labels.expand(2), alive)
-    assert (alone.tolist(), both.tolist()) == ([0], [1, 0])
+    """Two ranks with the same two pixels: fewer than three prototypes, but not so together."""
+    similarity = torch.tensor([[0.9, 0.8, 0.1], [0.9, 0.1, 0.2]])
+    labels, alive = torch.zeros(2).long(), torch.ones(1, 3, dtype=torch.bool)
+    nearest = similarity.argmax(dim=1)
+    whole = assign_prototypes(similarity.repeat(2, 1), labels.repeat(2), alive)[:2]
+    assert torch.equal(assign_prototypes(similarity, labels, alive), nearest)
+    assert not torch.equal(whole, nearest)
+    on_a_rank = assign_prototypes(similarity, labels, alive, reduce=lambda part: 2 * part)
+    assert torch.equal(on_a_rank, whole)
 
 
 def test_nearest_makes_no_plan() -> None:
