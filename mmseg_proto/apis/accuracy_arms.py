@@ -81,9 +81,7 @@ OF_PROTOTYPES: dict[str, dict[str, Any]] = {
 }
 
 #: The released recipe of the authors, for our decoder.
-AUTHORS = (
-    "prototypes+gumbel+random-start+layer-norm-scores+correct-only+projection-2+paper-losses"
-)
+AUTHORS = "prototypes+gumbel+random-start+layer-norm-scores+correct-only+projection-2+paper-losses"
 
 
 def parse_arm(name: str) -> Arm:

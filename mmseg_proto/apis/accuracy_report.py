@@ -92,10 +92,9 @@ def summary_rows(results: Results, baseline: str = "softmax") -> tuple[list[str]
         against = "-"
         if name != baseline and shared:
             against = str(paired_difference(runs, results[baseline]))
-        health = [
-            _mean_or_dash([run["health"][-1][key] for run in runs.values() if run["health"]])
-            for key in _HEALTH
-        ]
+        # Softmax has no health, and a single prototype a class no cosine with others.
+        last = [run["health"][-1] for run in runs.values() if run["health"]]
+        health = [_mean_or_dash([point[key] for point in last if key in point]) for key in _HEALTH]
         wins = [list(run.get("validation_perplexity", {}).values()) for run in runs.values()]
         validation = _mean_or_dash([float(np.mean(numbers)) for numbers in wins if numbers])
         means = [f"{value:.2f}" for value in curves.mean(axis=0)]
@@ -155,7 +154,7 @@ def draw_curves(results: Results, file: Path) -> None:
     for number, (name, runs) in enumerate(results.items()):
         style = {"label": f"{name} ({len(runs)})", "color": f"C{number}"}
         _draw(left, [run["curve"] for run in runs.values()], "mIoU", marker="o", **style)
-        health = [run["health"] for run in runs.values() if run["health"]]
+        health = [h for run in runs.values() if (h := run["health"]) and "cosine" in h[0]]
         if health:
             marker = "o" if len(health[0]) == 1 else ""
             _draw(right, health, "cosine", marker=marker, **style)

@@ -10,6 +10,7 @@ from rich.console import Console
 from mmseg_proto.apis.accuracy_benchmark import result_file, show_results
 from mmseg_proto.apis.accuracy_report import (
     class_rows,
+    draw_curves,
     markdown_table,
     paired_difference,
     summary_rows,
@@ -57,6 +58,16 @@ def test_summary_has_one_row_per_arm() -> None:
     assert rows[0] == ["softmax", "3", "51.00", "61.00", "1.00", "-", "-", "-", "-"]
     assert rows[1][:5] == ["prototypes", "3", "56.00", "63.00", "1.73"]
     assert rows[1][5:] == ["+2.00 [-0.48, +4.48]", "0.50", "5.00", "5.50"]
+
+
+def test_one_prototype_a_class_has_no_cosine(tmp_path: Path) -> None:
+    alone = result(55, 61, 0.0)
+    for point in alone["health"]:
+        del point["cosine"]
+    results = {"softmax": RESULTS["softmax"], "prototypes+k-1": {0: alone}}
+    assert summary_rows(results)[1][1][-3:] == ["-", "5.00", "5.50"]
+    draw_curves(results, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").stat().st_size > 10_000
 
 
 def test_classes_stand_side_by_side() -> None:
