@@ -55,6 +55,24 @@ def within_class_sinkhorn(
     return plan
 
 
+def unit_layer_norm(features: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """Layer norm over the channels of ``(B, D, H, W)``, then unit length: ``(B*H*W, D)``."""
+    rows = []
+    for image in features.double():
+        for i in range(image.shape[1]):
+            for j in range(image.shape[2]):
+                pixel = [float(value) for value in image[:, i, j]]
+                mean = sum(pixel) / len(pixel)
+                variance = sum((value - mean) ** 2 for value in pixel) / len(pixel)
+                normed = [
+                    (value - mean) / math.sqrt(variance + eps) * float(w) + float(b)
+                    for value, w, b in zip(pixel, weight, bias, strict=True)
+                ]
+                length = math.sqrt(sum(value**2 for value in normed))
+                rows.append([value / length for value in normed])
+    return torch.tensor(rows, dtype=torch.float64)
+
+
 def class_scores(embeddings: Tensor, prototypes: Tensor, alive: Tensor) -> Tensor:
     """Cosine of the nearest existing prototype of each class, the negative of eq. 5's minimum."""
     scores = torch.full((len(embeddings), len(prototypes)), -1.0, dtype=torch.float64)

@@ -8,6 +8,18 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
+from mmseg_proto.heads.classifier import PrototypeClassifier
+from mmseg_proto.heads.embedding import PixelEmbedding
+from mmseg_proto.heads.score_scale import ScoreScale
+from mmseg_proto.heads.seeder import PrototypeSeeder
+from mmseg_proto.heads.settings import (
+    ClusteringSettings,
+    ScaleSettings,
+    SeedingSettings,
+    UpdateSettings,
+)
+from mmseg_proto.prototypes import PrototypeBank
+
 
 class Problem(NamedTuple):
     """Random pixels and prototypes with every corner in them."""
@@ -50,3 +62,23 @@ def make_samples(labels: Tensor, **metainfo: Any) -> list[SegDataSample]:
         sample.gt_sem_seg = PixelData(data=label[None])
         samples.append(sample)
     return samples
+
+
+def make_classifier(
+    num_classes: int,
+    num_prototypes: int = 3,
+    channels: int = 16,
+    decay: float = 0.999,
+    feature_norm: dict[str, Any] | None = None,
+    **clustering: Any,
+) -> PrototypeClassifier:
+    """Make a classifier without a decoder."""
+    bank = PrototypeBank(num_classes, num_prototypes, channels, decay)
+    return PrototypeClassifier(
+        PixelEmbedding(channels, None, feature_norm),
+        bank,
+        ScoreScale(ScaleSettings(), num_classes),
+        PrototypeSeeder(bank, SeedingSettings()),
+        ClusteringSettings(**clustering),
+        UpdateSettings(),
+    )

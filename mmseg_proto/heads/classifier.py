@@ -5,7 +5,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mmseg_proto.ops import assign_prototypes, nearest_prototypes, segment_sum
+from mmseg_proto.ops import (
+    BalancedDraw,
+    assign_prototypes,
+    draw_balanced,
+    nearest_prototypes,
+    segment_sum,
+)
 from mmseg_proto.prototypes import PrototypeBank, class_health, collect_statistics
 
 from .embedding import PixelEmbedding
@@ -14,10 +20,13 @@ from .score_scale import ScoreScale
 from .seeder import PrototypeSeeder
 from .settings import ClusteringSettings, UpdateSettings
 
+#: Numbers in the embeddings of a strip of an image, of which inference takes one at a time.
+_STRIP_NUMBERS = 2**22
+
 
 @dataclass(frozen=True)
 class LabelledPixels:
-    """What a training pass keeps of the pixels of a feature map for the losses.
+    """What a training pass keeps for the losses, of all pixels of a feature map or of some.
 
     Attributes:
         embeddings: Unit-norm embeddings, ``(N, D)``.
@@ -26,6 +35,7 @@ class LabelledPixels:
         own_similarity: Cosine with the prototypes of the own class, ``(N, K)``.
         log_partition: Logarithm of the denominator of PPC, ``(N,)``.
         predicted: Class with the largest score, ``(N,)``; None where all pixels move prototypes.
+        draw: The draw that took these pixels from all; None if they are all.
     """
 
     embeddings: Tensor
@@ -33,6 +43,7 @@ class LabelledPixels:
     own_similarity: Tensor
     log_partition: Tensor
     predicted: Tensor | None
+    draw: BalancedDraw | None = None
 
 
 class PrototypeClassifier(nn.Module):
@@ -62,6 +73,7 @@ class PrototypeClassifier(nn.Module):
         self.score_scale = score_scale
         self.seeder = seeder
         self.clustering = clustering
+        self._num_pixels = clustering.num_pixels
         self._only_correct = update.pixels == "correct"
         self.iteration = 0
 
@@ -74,12 +86,18 @@ class PrototypeClassifier(nn.Module):
         Returns:
             Tensor: Logits with shape ``(B, C, H, W)``.
         """
-        embeddings = self._embed(features)
-        with torch.autocast(features.device.type, enabled=False):
-            scores = nearest_prototypes(
-                embeddings, self.bank.directions.to(embeddings.dtype), self.bank.alive_mask
-            ).class_scores
-            return self._logits(scores, features)
+        height, width = features.shape[-2:]
+        strip = max(1, _STRIP_NUMBERS // max(1, len(features) * self.embedding.channels * width))
+        if torch.is_grad_enabled() or strip >= height or not self.embedding.pixelwise:
+            return self._compare(self._embed(features), features)[0]
+        # The embeddings of a huge image would take as much memory as its features once more.
+        first = self._compare(self._embed(features[:, :, :strip]), features[:, :, :strip])[0]
+        logits = first.new_empty(len(features), first.shape[1], height, width)
+        logits[:, :, :strip] = first
+        for start in range(strip, height, strip):
+            rows = features[:, :, start : start + strip]
+            logits[:, :, start : start + strip] = self._compare(self._embed(rows), rows)[0]
+        return logits
 
     def forward_labelled(
         self, features: Tensor, labels: Tensor, temperature: float
@@ -97,22 +115,26 @@ class PrototypeClassifier(nn.Module):
         embeddings = self._embed(features)
         alive = self.bank.alive_mask
         has_prototypes = alive.any(dim=1)[labels.clamp(min=0)]
-        finite = embeddings.detach().isfinite().all(dim=1)
+        finite = embeddings.detach().sum(dim=1).isfinite()
         labels = torch.where(has_prototypes & finite, labels, -1)
-        with torch.autocast(features.device.type, enabled=False):
-            scores, own, log_partition = nearest_prototypes(
-                embeddings,
-                self.bank.directions.to(embeddings.dtype),
-                alive,
-                labels,
-                temperature=temperature,
-            )
-            assert own is not None  # labels were given
-            assert log_partition is not None
-            logits = self._logits(scores, features)
+        sampled = self._num_pixels is not None
+        logits, own, log_partition = self._compare(
+            embeddings, features, None if sampled else labels, temperature
+        )
         # Of interest to the update alone, and there to one of its settings.
-        predicted = scores.detach().argmax(dim=1) if self._only_correct else None
-        return logits, LabelledPixels(embeddings, labels, own, log_partition, predicted)
+        predicted = logits.detach().argmax(dim=1).flatten() if self._only_correct else None
+        draw = None
+        if self._num_pixels is not None:
+            offset = torch.rand((), device=labels.device, dtype=torch.float64)
+            draw = draw_balanced(labels, alive.shape[0], self._num_pixels, offset)
+            embeddings, labels = embeddings.index_select(0, draw.drawn), labels[draw.drawn]
+            predicted = None if predicted is None else predicted[draw.drawn]
+            _, own, log_partition = nearest_prototypes(
+                embeddings, self.bank.directions, alive, labels, temperature=temperature
+            )
+        assert own is not None  # labels were given
+        assert log_partition is not None
+        return logits, LabelledPixels(embeddings, labels, own, log_partition, predicted, draw)
 
     def assign(self, pixels: LabelledPixels, *, keep: bool) -> Tensor:
         """Cluster pixels within their classes.
@@ -207,7 +229,30 @@ class PrototypeClassifier(nn.Module):
         right = sum_over_ranks(segment_sum(ones, where_correct, self.bank.shape[0])) > 0
         return torch.where(correct | ~right[pixels.labels.clamp(min=0)], pixels.labels, -1)
 
-    def _logits(self, scores: Tensor, features: Tensor) -> Tensor:
+    def _compare(
+        self,
+        embeddings: Tensor,
+        features: Tensor,
+        labels: Tensor | None = None,
+        temperature: float = 1.0,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Logits ``(B, C, H, W)``, own similarity and log-partition of embedded features."""
         batch, _, height, width = features.shape
+        # Where channels come last, rows of scores are a map already.
+        last = features.is_contiguous(memory_format=torch.channels_last)
+        as_rows = last or self.score_scale.norm is not None
+        scores, own, log_partition = nearest_prototypes(
+            embeddings,
+            self.bank.directions,
+            self.bank.alive_mask,
+            labels,
+            scale=self.score_scale.factor(),
+            temperature=temperature,
+            num_maps=None if as_rows else batch,
+        )
         logits: Tensor = self.score_scale(scores)
-        return logits.view(batch, height, width, -1).permute(0, 3, 1, 2)
+        if as_rows:
+            logits = logits.view(batch, height, width, -1).permute(0, 3, 1, 2)
+        else:
+            logits = logits.unflatten(2, (height, width))
+        return logits, own, log_partition

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
+from mmseg_proto.ops import matmul_dtype, unit_layer_norm
+
 from .settings import ProjectionSettings
 
 
@@ -42,6 +44,11 @@ class PixelEmbedding(nn.Module):
         if feature_norm is not None:
             self.norm = build_norm_layer(dict(feature_norm), self.channels)[1]
 
+    @property
+    def pixelwise(self) -> bool:
+        """Whether the embedding of a pixel depends on no other pixel."""
+        return isinstance(self.norm, (nn.LayerNorm, nn.Identity))
+
     def forward(self, features: Tensor) -> Tensor:
         """Embed every pixel.
 
@@ -49,17 +56,21 @@ class PixelEmbedding(nn.Module):
             features: Decoder features, shape ``(B, in_channels, H, W)``.
 
         Returns:
-            Tensor: Unit-norm embeddings in fp32 (fp64 for fp64), shape ``(B*H*W, channels)``.
+            Tensor: Unit-norm embeddings, shape ``(B*H*W, channels)``, in the dtype of autocast
+            where it is on, else in that of the features; norms are computed in at least fp32.
         """
         features = self.projection(features)
+        dtype, norm = matmul_dtype(features), self.norm
+        if isinstance(norm, nn.LayerNorm) and norm.weight is not None and norm.bias is not None:
+            return unit_layer_norm(features, norm.weight, norm.bias, norm.eps, dtype)
         # Norms of half-precision vectors overflow from 256 on.
         features = features.to(torch.promote_types(features.dtype, torch.float32))
         with torch.autocast(features.device.type, enabled=False):
             # Layer norm wants channels last; batch and group norms want them second.
-            channels_last = isinstance(self.norm, nn.LayerNorm)
+            channels_last = isinstance(norm, nn.LayerNorm)
             if not channels_last:
-                features = self.norm(features)
+                features = norm(features)
             pixels = features.permute(0, 2, 3, 1).flatten(0, 2)
             if channels_last:
-                pixels = self.norm(pixels)
-            return F.normalize(pixels, dim=1)
+                pixels = norm(pixels)
+            return F.normalize(pixels, dim=1).to(dtype)

@@ -67,7 +67,8 @@ class ProtoDecodeHead(_Decoder):
             and `max`. Defaults to one learned scalar that starts at 10.
         loss_prototype: Config of the prototype losses. Defaults to
             ``dict(type='PixelPrototypeLoss')``.
-        clustering: Within-class clustering, a dict with `kappa`, `iterations` and `assign`.
+        clustering: Within-class clustering, a dict with `kappa`, `iterations`,
+            `assign` and `num_pixels`.
         seeding: How prototypes start, a dict with `source`, `candidates`,
             `eager_iterations`, `interval` and `seed`.
         decay: Weight of the old prototype in each update (mu in eq. 14). Defaults to 0.999.
@@ -128,6 +129,9 @@ class ProtoDecodeHead(_Decoder):
             read_settings(ClusteringSettings, clustering, "clustering"),
             update_settings,
         )
+        # Looked up once: decoders put it in different places, and signatures break compiled graphs.
+        taken = list(inspect.signature(super().loss).parameters)
+        self._samples_place = taken.index("batch_data_samples") - 1
         self._hook_attached = False
         self._labels: Tensor | None = None
         self._pixels: LabelledPixels | None = None
@@ -191,11 +195,11 @@ class ProtoDecodeHead(_Decoder):
                 "Expected a PrototypeUpdateHook, without which prototypes never move, but found "
                 f"none. Add this line to the config: {_HOOK_LINE}"
             )
-        host_loss = super().loss
-        bound = inspect.signature(host_loss).bind(inputs, *args, **kwargs)
-        self._labels = self._class_labels(bound.arguments["batch_data_samples"])
+        by_name = "batch_data_samples" in kwargs
+        samples = kwargs["batch_data_samples"] if by_name else args[self._samples_place]
+        self._labels = self._class_labels(samples)
         try:
-            losses: dict[str, Tensor] = host_loss(inputs, *args, **kwargs)
+            losses: dict[str, Tensor] = super().loss(inputs, *args, **kwargs)
             losses.update(self._prototype_losses())
         finally:
             self._labels = self._pixels = None
@@ -247,6 +251,7 @@ class ProtoDecodeHead(_Decoder):
             pixels.labels,
             self.num_classes,
             classifier.iteration,
+            pixels.draw,
         )
         return losses
 

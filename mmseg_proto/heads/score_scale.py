@@ -30,19 +30,23 @@ class ScoreScale(nn.Module):
             else:
                 self.register_buffer("log_scale", log_scale)
 
+    def factor(self) -> Tensor | None:
+        """Return the scalar, shape ``(1,)``; None for the LayerNorm, which is no factor."""
+        return None if self.norm is not None else self.log_scale.exp()
+
     def forward(self, scores: Tensor) -> Tensor:
-        """Scale scores.
+        """Make logits of scores that have met the :meth:`factor`, if there is one.
 
         Args:
-            scores: Class scores, shape ``(N, C)``.
+            scores: Class scores, shape ``(N, C)``; in [-1, 1] times the factor.
 
         Returns:
             Tensor: Logits of the same shape and dtype.
         """
-        if self.norm is not None:
-            logits: Tensor = self.norm(scores)
-            return logits
-        return scores * self.log_scale.to(scores.dtype).exp()
+        if self.norm is None:
+            return scores
+        logits: Tensor = self.norm(scores.to(self.norm.weight.dtype)).to(scores.dtype)
+        return logits
 
     def clamp(self) -> None:
         """Keep a learned scalar within its bounds; call it after each optimiser step."""

@@ -21,11 +21,15 @@ class ClusteringSettings:
             of the pixel. ``'nearest'`` makes no plan: the nearest prototype of the own class.
             ``'gumbel'`` draws as the authors' code does, which makes the prototypes of a class
             all alike; it is there to show that. Defaults to ``'argmax'``.
+        num_pixels: Pixels that each rank draws for clustering and the prototype losses, as many
+            of each class that is present; the losses have the same expectation as with all
+            pixels. Defaults to None: all pixels.
     """
 
     kappa: float = 0.05
     iterations: int = 3
     assign: str = "argmax"
+    num_pixels: int | None = None
 
     def __post_init__(self) -> None:
         if self.assign not in ASSIGNMENTS:
@@ -37,6 +41,11 @@ class ClusteringSettings:
         if self.iterations < 1:
             raise ValueError(
                 f"Expected `clustering.iterations` to be at least 1, but got {self.iterations}."
+            )
+        if self.num_pixels is not None and self.num_pixels < 1:
+            raise ValueError(
+                "Expected `clustering.num_pixels` to be at least 1 or None, but got "
+                f"{self.num_pixels}."
             )
 
 

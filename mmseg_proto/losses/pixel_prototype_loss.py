@@ -9,10 +9,15 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from mmseg_proto.ops import segment_sum
+from mmseg_proto.ops import BalancedDraw, segment_sum
 
 
-def pixel_weights(labels: Tensor, num_classes: int, class_balance: float = 0.0) -> Tensor:
+def pixel_weights(
+    labels: Tensor,
+    num_classes: int,
+    class_balance: float = 0.0,
+    draw: BalancedDraw | None = None,
+) -> Tensor:
     """Weigh pixels, evenly or so that small classes count for more.
 
     A pixel of a class with n pixels weighs in proportion to ``n ** -class_balance``.
@@ -21,17 +26,22 @@ def pixel_weights(labels: Tensor, num_classes: int, class_balance: float = 0.0) 
         labels: Class of each pixel, shape ``(N,)``, int64 in ``[-1, C)``; -1 weighs nothing.
         num_classes: Number of classes C.
         class_balance: 0 for pixels of equal weight, 1 for classes of equal weight. Defaults to 0.
+        draw: The draw that took these pixels from more. The expectation of a weighted sum is then
+            that of the sum over all of them. Defaults to None: these are all.
 
     Returns:
-        Tensor: Weights of the pixels of this rank, shape ``(N,)``, fp32, that sum up to 1; all 0
-        without a pixel that counts.
+        Tensor: Weights of the pixels of this rank, shape ``(N,)``, fp32, that sum up to 1 (of
+        drawn ones on average); all 0 without a pixel that counts.
     """
     valid = labels >= 0
-    weights = valid.float()
-    if class_balance > 0:
-        sizes = segment_sum(weights, labels, num_classes)
-        weights = weights * sizes.clamp(min=1).pow(-class_balance)[labels.clamp(min=0)]
-    return weights / weights.sum().clamp(min=torch.finfo(torch.float32).tiny)
+    if draw is None:
+        sizes = rows = segment_sum(valid.float(), labels, num_classes)
+    else:
+        sizes, rows = draw.class_sizes.float(), draw.expected_draws.float()
+    part_of_class = torch.where(sizes > 0, sizes.pow(1 - class_balance), 0.0)
+    weight_of_class = part_of_class / torch.where(rows > 0, rows, 1.0)
+    weights = torch.where(valid, weight_of_class[labels.clamp(min=0)], 0.0)
+    return weights / part_of_class.sum().clamp(min=torch.finfo(torch.float32).tiny)
 
 
 def pixel_prototype_contrast(
@@ -140,6 +150,7 @@ class PixelPrototypeLoss(nn.Module):
         labels: Tensor,
         num_classes: int,
         iteration: int = 0,
+        draw: BalancedDraw | None = None,
     ) -> dict[str, Tensor]:
         """Compute both losses.
 
@@ -152,11 +163,12 @@ class PixelPrototypeLoss(nn.Module):
                 do not count.
             num_classes: Number of classes C.
             iteration: Training iteration, from 0; of interest to the warm-up alone.
+            draw: The draw that took these pixels from more. Defaults to None: these are all.
 
         Returns:
             dict[str, Tensor]: ``loss_ppc`` and ``loss_ppd``, scalars; 0 without any pixel.
         """
-        weights = pixel_weights(labels, num_classes, self.class_balance)
+        weights = pixel_weights(labels, num_classes, self.class_balance, draw)
         contrast = pixel_prototype_contrast(positive, log_partition, weights, self.temperature)
         distance = pixel_prototype_distance(positive, weights)
         ramp = min(1.0, (iteration + 1) / (self.warmup_iterations + 1))

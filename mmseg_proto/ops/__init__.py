@@ -3,15 +3,22 @@
 from .assignment import ASSIGNMENTS, assign_prototypes
 from .labels import sample_labels
 from .nearest import NearestPrototypes, nearest_prototypes
+from .precision import matmul_dtype
+from .sampling import BalancedDraw, draw_balanced
 from .segments import segment_sum
 from .sinkhorn import within_class_sinkhorn
+from .unit_norm import unit_layer_norm
 
 __all__ = [
     "ASSIGNMENTS",
+    "BalancedDraw",
     "NearestPrototypes",
     "assign_prototypes",
+    "draw_balanced",
+    "matmul_dtype",
     "nearest_prototypes",
     "sample_labels",
     "segment_sum",
+    "unit_layer_norm",
     "within_class_sinkhorn",
 ]

@@ -1,32 +1,34 @@
 """Similarities of pixels with the prototypes of all classes, without storing them.
 
-With N pixels, C classes and K prototypes the full similarity has N x C*K entries: 2 GiB for
+With N pixels, C classes and K prototypes the full similarity has N x C*K entries: 1 GiB for
 two 512x512 crops at stride 4 and 847 classes. Here the pixels pass in blocks; the forward
 pass keeps what the losses need, and the backward pass computes each block again.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .blocks import blocks_of_images, rows_of_a_block
+from .compiled import opaque
+
 #: Score of a class without prototypes: the smallest cosine there is. Finite, because an
 #: all -inf channel turns to NaN in bilinear resizing and in the gradient of the scale.
 FLOOR = -1.0
-
-_BLOCK_BYTES = 32 * 2**20
 
 
 class NearestPrototypes(NamedTuple):
     """What a pass over the prototypes gives for N pixels.
 
     Attributes:
-        class_scores: Cosine of the nearest prototype of each class, ``(N, C)``, in [-1, 1].
-        own_similarity: Cosine with the K prototypes of the pixel's own class, ``(N, K)``; -1 for
-            prototypes that do not exist. None without labels.
+        class_scores: Cosine of the nearest prototype of each class, in [-1, 1], times the scale
+            if there is one; ``(N, C)``, or maps ``(B, C, N / B)``; in the dtype of the embeddings.
+        own_similarity: Cosine with the K prototypes of the pixel's own class, ``(N, K)``, at
+            least fp32; -1 for prototypes that do not exist. None without labels.
         log_partition: ``log sum exp(cosine / temperature)`` over all existing prototypes,
-            ``(N,)``. None without labels.
+            ``(N,)``, at least fp32. None without labels.
     """
 
     class_scores: Tensor
@@ -40,29 +42,40 @@ def nearest_prototypes(
     alive: Tensor,
     labels: Tensor | None = None,
     *,
+    scale: Tensor | None = None,
     temperature: float = 0.1,
+    num_maps: int | None = None,
     block_size: int | None = None,
 ) -> NearestPrototypes:
     """Compare pixels with all prototypes (eq. 5 of the paper, and the sums of eq. 11).
 
-    The gradient flows to the embeddings alone: prototypes are not learned by gradient. That
-    of a class score comes from the winning prototype of the class.
+    The gradient flows to the embeddings and the scale: prototypes are not learned by gradient.
+    That of a class score comes from the winning prototype of the class.
+
+    Half-precision embeddings meet half-precision prototypes in the matrix units; maxima, sums
+    and exponentials are taken in fp32.
 
     Args:
-        embeddings: Unit-norm pixel embeddings, shape ``(N, D)``, fp32 or fp64, N may be 0.
-        prototypes: Unit-norm prototypes, shape ``(C, K, D)``, same dtype.
+        embeddings: Unit-norm pixel embeddings, shape ``(N, D)``, floating point, N may be 0.
+        prototypes: Unit-norm prototypes, shape ``(C, K, D)``, floating point.
         alive: Which prototypes exist, shape ``(C, K)``, bool. The others win no pixel and stand
             in no denominator.
         labels: Class of each pixel, shape ``(N,)``, int64 in ``[-1, C)``; -1 for ignored pixels,
             whose `own_similarity` means nothing. Defaults to None: class scores only.
+        scale: Factor of the class scores, shape ``(1,)``. Multiplied here, the cosines need not
+            be kept beside their multiples. Defaults to None: 1.
         temperature: Temperature of `log_partition` (tau in eq. 11). Defaults to 0.1.
+        num_maps: Number B of feature maps of equal size whose pixels these are, one map after the
+            other. The class scores then come as maps too, like those of a convolution. Defaults to
+            None: one row a pixel.
         block_size: Pixels a block; chosen from a memory budget by default.
 
     Returns:
         NearestPrototypes: Class scores, and with `labels` the other two.
 
     Raises:
-        ValueError: If shapes do not fit together or `temperature` is not positive.
+        ValueError: If shapes do not fit together, `num_maps` does not divide N, or `temperature`
+            is not positive.
     """
     if prototypes.ndim != 3 or embeddings.ndim != 2 or embeddings.shape[1] != prototypes.shape[2]:
         raise ValueError(
@@ -76,12 +89,27 @@ def nearest_prototypes(
         )
     if temperature <= 0:
         raise ValueError(f"Expected `temperature` to be above 0, but got {temperature}.")
+    if num_maps is not None and (num_maps < 1 or embeddings.shape[0] % num_maps):
+        raise ValueError(
+            f"Expected `num_maps` to divide {embeddings.shape[0]} pixels, but got {num_maps}."
+        )
     if block_size is None:
-        row_bytes = max(1, alive.numel()) * embeddings.element_size()
-        block_size = max(64, _BLOCK_BYTES // row_bytes)
-    scores, own, log_partition = _Nearest.apply(  # type: ignore[no-untyped-call]
-        embeddings, prototypes, alive, labels, temperature, block_size
-    )
+        block_size = rows_of_a_block(max(1, alive.numel()), embeddings.device)
+    # As zeros, those that do not exist have no part in the gradient of the embeddings either.
+    existing = torch.where(alive[..., None], prototypes.detach(), 0.0).to(embeddings.dtype)
+    with torch.autocast(embeddings.device.type, enabled=False):
+        scores, own, log_partition = _Nearest.apply(  # type: ignore[no-untyped-call]
+            embeddings,
+            existing.flatten(0, 1),
+            alive,
+            labels,
+            scale,
+            temperature,
+            num_maps or 0,
+            block_size,
+        )
+    if labels is None:
+        return NearestPrototypes(scores, None, None)
     return NearestPrototypes(scores, own, log_partition)
 
 
@@ -91,6 +119,142 @@ def _own_columns(labels: Tensor, num_prototypes: int) -> Tensor:
     return labels.clamp(min=0)[:, None] * num_prototypes + offset
 
 
+def _as_maps(scores: Tensor) -> Tensor:
+    """View rows ``(N, C)`` as one map ``(1, C, N)``; maps stay what they are."""
+    return scores if scores.ndim == 3 else scores.t().unsqueeze(0)
+
+
+def _tempered_cosines(rows: Tensor, flat: Tensor, dead: Tensor, temperature: float) -> Tensor:
+    """Cosines over the temperature, ``(n, C*K)``, at least fp32; -inf where none exists.
+
+    Args:
+        rows: Embeddings, ``(n, D)``.
+        flat: Prototypes, ``(C*K, D)``, of the same dtype.
+        dead: 0 for prototypes that exist and -inf for others, ``(C*K,)``.
+        temperature: The temperature.
+    """
+    if rows.dtype == dead.dtype:
+        return torch.addmm(dead, rows, flat.t(), alpha=1 / temperature)
+    return torch.add(dead, (rows @ flat.t()).to(dead.dtype), alpha=1 / temperature)
+
+
+def _forward_like(
+    embeddings: Tensor,
+    flat: Tensor,
+    alive: Tensor,
+    labels: Tensor | None,
+    scale: Tensor | None,
+    temperature: float,
+    num_maps: int,
+    block_size: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Outputs of :func:`_nearest_forward` without values."""
+    num_classes, num_prototypes = alive.shape
+    num_pixels, labelled = embeddings.shape[0], embeddings.shape[0] if labels is not None else 0
+    wide = torch.promote_types(embeddings.dtype, torch.float32)
+    maps_shape = (num_maps, num_classes, num_pixels // max(1, num_maps))
+    return (
+        embeddings.new_empty(maps_shape if num_maps else (num_pixels, num_classes)),
+        embeddings.new_empty(labelled, num_prototypes, dtype=wide),
+        embeddings.new_empty(labelled, dtype=wide),
+    )
+
+
+@opaque(_forward_like)
+def _nearest_forward(
+    embeddings: Tensor,
+    flat: Tensor,
+    alive: Tensor,
+    labels: Optional[Tensor],  # noqa: UP045  the schema of an operator knows no `|`
+    scale: Optional[Tensor],  # noqa: UP045
+    temperature: float,
+    num_maps: int,
+    block_size: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores, own similarities and log-partition; the last two empty without labels."""
+    outputs = _forward_like(
+        embeddings, flat, alive, labels, scale, temperature, num_maps, block_size
+    )
+    scores, own, log_partition = outputs
+    maps = _as_maps(scores)
+    dead = own.new_zeros(alive.numel()).masked_fill_(~alive.flatten(), -torch.inf)
+    factor = temperature if scale is None else (scale * temperature).to(own.dtype)
+    floor = FLOOR / temperature
+    for image, pixels, rows in blocks_of_images(maps.shape[0], maps.shape[2], block_size):
+        cosines = _tempered_cosines(embeddings[rows], flat, dead, temperature)
+        best = cosines.unflatten(1, alive.shape).amax(dim=2)
+        maps[image, :, pixels] = (best.clamp(min=floor) * factor).t()
+        if labels is not None:
+            columns = _own_columns(labels[rows], alive.shape[1])
+            own[rows] = cosines.gather(1, columns).clamp_(min=floor).mul_(temperature)
+            largest = best.amax(dim=1)
+            total = cosines.sub_(largest[:, None]).exp_().sum(dim=1)
+            log_partition[rows] = total.log_().add_(largest)
+    if labels is not None:
+        # With no prototype at all the sum is empty; 0 keeps loss and gradient finite.
+        log_partition.masked_fill_(~alive.any(), 0.0)
+    return outputs
+
+
+def _backward_like(
+    grad_scores: Tensor | None,
+    grad_own: Tensor | None,
+    grad_partition: Tensor | None,
+    embeddings: Tensor,
+    *others: Any,
+) -> tuple[Tensor, Tensor]:
+    """Outputs of :func:`_nearest_backward` without values."""
+    wide = torch.promote_types(embeddings.dtype, torch.float32)
+    return torch.empty_like(embeddings), embeddings.new_empty(1, dtype=wide)
+
+
+@opaque(_backward_like)
+def _nearest_backward(
+    grad_scores: Optional[Tensor],  # noqa: UP045
+    grad_own: Optional[Tensor],  # noqa: UP045
+    grad_partition: Optional[Tensor],  # noqa: UP045
+    embeddings: Tensor,
+    flat: Tensor,
+    alive: Tensor,
+    labels: Optional[Tensor],  # noqa: UP045
+    scale: Optional[Tensor],  # noqa: UP045
+    log_partition: Tensor,
+    temperature: float,
+    block_size: int,
+) -> tuple[Tensor, Tensor]:
+    """Gradients of the embeddings and of the scale."""
+    grad, grad_scale = _backward_like(grad_scores, grad_own, grad_partition, embeddings)
+    grad_scale.zero_()
+    wide = grad_scale.dtype
+    dead = grad_scale.new_zeros(alive.numel()).masked_fill_(~alive.flatten(), -torch.inf)
+    maps = None if grad_scores is None else _as_maps(grad_scores)
+    num_images = 1 if maps is None else maps.shape[0]
+    per_image = embeddings.shape[0] // num_images
+    for image, pixels, rows in blocks_of_images(num_images, per_image, block_size):
+        cosines = _tempered_cosines(embeddings[rows], flat, dead, temperature)
+        by_class = cosines.unflatten(1, alive.shape)
+        by_winner = None
+        if maps is not None:
+            # Found again rather than kept: a byte for each of N x C scores is a quarter of these.
+            best, winner = by_class.max(dim=2)
+            by_winner = maps[image, :, pixels].t().to(wide)
+            if scale is not None:
+                best = best.mul_(temperature).clamp_(min=FLOOR)
+                grad_scale += (by_winner * best).sum()
+                by_winner = by_winner * scale
+        if grad_partition is not None:
+            weight = grad_partition[rows, None] / temperature
+            cosines.sub_(log_partition[rows, None]).exp_().mul_(weight)
+        else:
+            cosines.zero_()
+        if by_winner is not None:
+            by_class.scatter_add_(2, winner.unsqueeze(2), by_winner.unsqueeze(2))
+        if grad_own is not None and labels is not None:
+            cosines.scatter_add_(1, _own_columns(labels[rows], alive.shape[1]), grad_own[rows])
+        torch.mm(cosines.to(flat.dtype), flat, out=grad[rows])
+    return grad, grad_scale
+
+
 class _Nearest(torch.autograd.Function):
     """Blocked forward and recomputing backward of :func:`nearest_prototypes`."""
 
@@ -98,35 +262,18 @@ class _Nearest(torch.autograd.Function):
     def forward(  # noqa: D102
         ctx: Any,
         embeddings: Tensor,
-        prototypes: Tensor,
+        flat: Tensor,
         alive: Tensor,
         labels: Tensor | None,
+        scale: Tensor | None,
         temperature: float,
+        num_maps: int,
         block_size: int,
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        num_pixels = embeddings.shape[0]
-        num_classes, num_prototypes = alive.shape
-        flat, dead = prototypes.flatten(0, 1), ~alive.flatten()
-        scores = embeddings.new_empty(num_pixels, num_classes)
-        index_dtype = torch.uint8 if num_prototypes <= 256 else torch.int32
-        winners = torch.empty(scores.shape, dtype=index_dtype, device=scores.device)
-        own = log_partition = None
-        if labels is not None:
-            own = embeddings.new_empty(num_pixels, num_prototypes)
-            log_partition = embeddings.new_empty(num_pixels)
-        for start in range(0, num_pixels, block_size):
-            rows = slice(start, start + block_size)
-            similarity = (embeddings[rows] @ flat.t()).masked_fill_(dead, FLOOR)
-            best, winner = similarity.unflatten(1, (num_classes, num_prototypes)).max(dim=2)
-            scores[rows], winners[rows] = best, winner.to(index_dtype)
-            if labels is not None and own is not None and log_partition is not None:
-                own[rows] = similarity.gather(1, _own_columns(labels[rows], num_prototypes))
-                similarity.div_(temperature).masked_fill_(dead, -torch.inf)
-                log_partition[rows] = similarity.logsumexp(dim=1)
-        if log_partition is not None:
-            # With no prototype at all the sum is empty; 0 keeps loss and gradient finite.
-            log_partition.masked_fill_(dead.all(), 0.0)
-        ctx.save_for_backward(embeddings, flat, dead, labels, winners, log_partition)
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        scores, own, log_partition = _nearest_forward(
+            embeddings, flat, alive, labels, scale, temperature, num_maps, block_size
+        )
+        ctx.save_for_backward(embeddings, flat, alive, labels, scale, log_partition)
         ctx.temperature, ctx.block_size = temperature, block_size
         ctx.set_materialize_grads(False)
         return scores, own, log_partition
@@ -136,24 +283,19 @@ class _Nearest(torch.autograd.Function):
     def backward(  # noqa: D102
         ctx: Any, grad_scores: Tensor | None, grad_own: Tensor | None, grad_partition: Tensor | None
     ) -> tuple[Tensor | None, ...]:
-        embeddings, flat, dead, labels, winners, log_partition = ctx.saved_tensors
-        num_pixels, num_classes = winners.shape
-        num_prototypes = flat.shape[0] // num_classes
-        grad = torch.empty_like(embeddings)
-        for start in range(0, num_pixels, ctx.block_size):
-            rows = slice(start, start + ctx.block_size)
-            if grad_partition is not None:
-                block = (embeddings[rows] @ flat.t()).div_(ctx.temperature)
-                block = block.sub_(log_partition[rows, None]).exp_()
-                block.mul_(grad_partition[rows, None] / ctx.temperature)
-            else:
-                block = embeddings.new_zeros(embeddings[rows].shape[0], flat.shape[0])
-            if grad_scores is not None:
-                by_class = block.unflatten(1, (num_classes, num_prototypes))
-                winner = winners[rows].long().unsqueeze(2)
-                by_class.scatter_add_(2, winner, grad_scores[rows].unsqueeze(2))
-            if grad_own is not None:
-                block.scatter_add_(1, _own_columns(labels[rows], num_prototypes), grad_own[rows])
-            # What does not exist has a constant score: no gradient (and perhaps inf above).
-            grad[rows] = block.masked_fill_(dead, 0.0) @ flat
-        return grad, None, None, None, None, None
+        embeddings, flat, alive, labels, scale, log_partition = ctx.saved_tensors
+        grad, grad_scale = _nearest_backward(
+            grad_scores,
+            grad_own,
+            grad_partition,
+            embeddings,
+            flat,
+            alive,
+            labels,
+            scale,
+            log_partition,
+            ctx.temperature,
+            ctx.block_size,
+        )
+        of_scale = None if scale is None else grad_scale.to(scale.dtype)
+        return grad, None, None, None, of_scale, None, None, None

@@ -5,35 +5,14 @@ import torch
 import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
+from toy import make_classifier
 
 from mmseg_proto.heads.classifier import PrototypeClassifier
-from mmseg_proto.heads.embedding import PixelEmbedding
-from mmseg_proto.heads.score_scale import ScoreScale
-from mmseg_proto.heads.seeder import PrototypeSeeder
-from mmseg_proto.heads.settings import (
-    ClusteringSettings,
-    ScaleSettings,
-    SeedingSettings,
-    UpdateSettings,
-)
-from mmseg_proto.prototypes import PrototypeBank
 
 CHANNELS = 16
 LOOKS = 6
 #: Class 0 has one look, class 1 the next six directions.
 DIRECTIONS = torch.eye(CHANNELS)
-
-
-def make_classifier(assign: str = "argmax") -> PrototypeClassifier:
-    bank = PrototypeBank(2, LOOKS, CHANNELS, decay=0.99)
-    return PrototypeClassifier(
-        PixelEmbedding(CHANNELS),
-        bank,
-        ScoreScale(ScaleSettings(), 2),
-        PrototypeSeeder(bank, SeedingSettings()),
-        ClusteringSettings(assign=assign),
-        UpdateSettings(),
-    )
 
 
 def noisy(directions: Tensor, generator: torch.Generator) -> Tensor:
@@ -71,20 +50,20 @@ def worst_match(classifier: PrototypeClassifier) -> float:
 @pytest.mark.parametrize("pixels", [2, 5, 8, 60], ids="{} pixels".format)
 def test_each_look_gets_its_own_prototype(pixels: int, first_seen: int, seed: int) -> None:
     """Whether a batch has fewer pixels of the class than it has prototypes, about as many, more."""
-    classifier = make_classifier()
+    classifier = make_classifier(2, LOOKS, CHANNELS, decay=0.99)
     train(classifier, pixels, first_seen + 200, first_seen, seed)
     assert classifier.bank.alive_mask.all()
     assert worst_match(classifier) > 0.9
 
 
 def test_a_late_class_has_no_prototypes_before_it_comes() -> None:
-    classifier = make_classifier()
+    classifier = make_classifier(2, LOOKS, CHANNELS, decay=0.99)
     train(classifier, pixels=60, steps=150, first_seen=150)
     assert classifier.bank.alive_mask.any(dim=1).tolist() == [True, False]
 
 
 def test_a_batch_of_one_look_does_not_take_all_places() -> None:
-    classifier = make_classifier()
+    classifier = make_classifier(2, LOOKS, CHANNELS, decay=0.99)
     generator = torch.Generator().manual_seed(0)
     features = noisy(DIRECTIONS[1].expand(5, -1), generator).t()[None, :, :, None]
     classifier.begin_step(0)
@@ -97,7 +76,7 @@ def test_the_sample_of_the_authors_loses_the_looks() -> None:
     torch.manual_seed(0)
     cosine = {}
     for assign in ("argmax", "gumbel"):
-        classifier = make_classifier(assign)
+        classifier = make_classifier(2, LOOKS, CHANNELS, decay=0.99, assign=assign)
         train(classifier, pixels=60, steps=600)
         cosine[assign] = float(classifier.health()["cosine"][1])
     assert worst_match(classifier) < 0.8

@@ -14,19 +14,10 @@ from torch._subclasses.fake_tensor import (
     FakeTensorMode,
 )
 from torch.utils._python_dispatch import TorchDispatchMode
+from toy import make_classifier
 
 from mmseg_proto import PixelPrototypeLoss
 from mmseg_proto.heads.classifier import PrototypeClassifier
-from mmseg_proto.heads.embedding import PixelEmbedding
-from mmseg_proto.heads.score_scale import ScoreScale
-from mmseg_proto.heads.seeder import PrototypeSeeder
-from mmseg_proto.heads.settings import (
-    ClusteringSettings,
-    ScaleSettings,
-    SeedingSettings,
-    UpdateSettings,
-)
-from mmseg_proto.prototypes import PrototypeBank
 
 
 class CountOperations(TorchDispatchMode):
@@ -43,16 +34,9 @@ class CountOperations(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def make_classifier(num_classes: int) -> PrototypeClassifier:
-    bank = PrototypeBank(num_classes, 3, 16, 0.999)
-    classifier = PrototypeClassifier(
-        PixelEmbedding(16, None, {"type": "LN"}),
-        bank,
-        ScoreScale(ScaleSettings(), num_classes),
-        PrototypeSeeder(bank, SeedingSettings()),
-        ClusteringSettings(),
-        UpdateSettings(),
-    )
+def complete_classifier(num_classes: int) -> PrototypeClassifier:
+    """Make a classifier that looks for no prototypes to seed."""
+    classifier = make_classifier(num_classes, feature_norm={"type": "LN"})
     classifier.seeder._complete = True
     return classifier
 
@@ -74,14 +58,13 @@ def train_step(classifier: PrototypeClassifier) -> None:
 
 def test_a_step_reads_nothing_on_the_host() -> None:
     with FakeTensorMode():
-        train_step(make_classifier(5))
+        train_step(complete_classifier(5))
 
 
 def test_what_reads_on_the_host_would_be_noticed() -> None:
     reads = (DataDependentOutputException, DynamicOutputShapeException)
     with FakeTensorMode():
-        classifier = make_classifier(5)
-        classifier.seeder._complete = False  # so that it seeds, which may read
+        classifier = make_classifier(5)  # it seeds, which may read
         with pytest.raises(reads):
             train_step(classifier)
 
@@ -89,7 +72,7 @@ def test_what_reads_on_the_host_would_be_noticed() -> None:
 def test_operations_do_not_grow_with_classes() -> None:
     counts = []
     for num_classes in (2, 200):
-        classifier = make_classifier(num_classes)
+        classifier = complete_classifier(num_classes)
         with CountOperations() as operations:
             train_step(classifier)
         counts.append(operations.count)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from toy import make_samples
 
 from mmseg_proto import ProtoDecodeHead
+from mmseg_proto.heads import classifier as classifier_module
 from mmseg_proto.heads.classifier import LabelledPixels
 
 INPUTS = [torch.randn(2, 8, 12, 16, generator=torch.Generator().manual_seed(0))]
@@ -316,3 +317,67 @@ def test_what_nothing_wins_is_seeded_anew() -> None:
     assert bank.alive[1].all()
     assert bank.prototypes[1, 2] @ lost < 0.5
     assert bank.updates[1, 2] == 1
+
+
+def test_drawn_pixels_stand_for_all_in_losses_and_clustering() -> None:
+    head = build(dropout_ratio=0)
+    whole = train_step(head, make_labels())
+    few = build(dropout_ratio=0, clustering={"num_pixels": 30})
+    train_step(few, make_labels())
+    bank = few.prototype_classifier.bank
+    state = copy.deepcopy(bank.state_dict())
+    drawn: list[dict[str, Tensor]] = []
+    for _ in range(40):
+        bank.load_state_dict(head.prototype_classifier.bank.state_dict())
+        drawn.append(train_step(few, make_labels(), iteration=1))
+    bank.load_state_dict(state)
+    whole = train_step(head, make_labels(), iteration=1)
+    for key in ("loss_ppc", "loss_ppd"):
+        values = torch.stack([losses[key].detach() for losses in drawn])
+        assert values.std() > 1e-4
+        # Assignments differ a little, since so few pixels are balanced among themselves.
+        assert float(values.mean()) == pytest.approx(float(whole[key]), rel=0.05)
+    counts: list[Tensor] = []
+    few.prototype_classifier.bank.accumulate = lambda statistics: counts.append(statistics.counts)
+    train_step(few, make_labels(), iteration=2)
+    assert counts[0].sum(1).tolist() == [10, 10, 10, 0]
+    total(drawn[0]).backward()
+    assert all(parameter.grad.isfinite().all() for parameter in few.parameters())
+
+
+def test_memory_format_changes_nothing() -> None:
+    head = build(dropout_ratio=0)
+    train_step(head, make_labels())
+    classifier = head.prototype_classifier
+    features = torch.randn(2, 16, 12, 16, generator=torch.Generator().manual_seed(3))
+    labels = make_labels()[:, 1::2, 1::2].flatten()
+    labels = labels.masked_fill(labels == 255, -1)
+    results = []
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        maps = features.contiguous(memory_format=memory_format).requires_grad_()
+        logits, pixels = classifier.forward_labelled(maps, labels, 0.1)
+        assert logits.is_contiguous(memory_format=memory_format)
+        value = logits.sin().sum() + pixels.log_partition.sum()
+        results.append((logits.detach(), torch.autograd.grad(value, maps)[0]))
+    torch.testing.assert_close(results[1], results[0])
+
+
+@pytest.mark.parametrize("projection", [None, {"out_channels": 6}])
+def test_strips_of_a_huge_image_give_the_same_logits(
+    projection: dict[str, Any] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = build(projection=projection)
+    train_step(head, make_labels())
+    head.eval()
+    with torch.no_grad():
+        whole = head(INPUTS)
+        monkeypatch.setattr(classifier_module, "_STRIP_NUMBERS", 2 * 6 * 16 * 5)
+        rows: list[int] = []
+        hook = head.prototype_classifier.embedding.register_forward_pre_hook(
+            lambda _, args: rows.append(args[0].shape[2])
+        )
+        strips = head(INPUTS)
+    hook.remove()
+    assert len(rows) > 1
+    assert sum(rows) == 12
+    torch.testing.assert_close(strips, whole)

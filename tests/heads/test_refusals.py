@@ -83,6 +83,11 @@ class NeverCallsItsClassifier(BaseDecodeHead):
             "`seeding.revive_interval` to be at least 1 or None, but got 0",
         ),
         (
+            {"decoder": "FCNHead", "clustering": {"num_pixels": 0}},
+            ValueError,
+            "`clustering.num_pixels` to be at least 1 or None, but got 0",
+        ),
+        (
             {"decoder": "FCNHead", "clustering": 3},
             TypeError,
             "`clustering` to be a dict .* but got 3",

@@ -15,7 +15,10 @@ def build(**settings: Any) -> ScoreScale:
 
 def test_scalar_multiplies_and_is_one_parameter_whatever_the_classes() -> None:
     scale = build(init=7.0)
-    torch.testing.assert_close(scale(SCORES), 7 * SCORES)
+    factor = scale.factor()
+    assert factor is not None
+    torch.testing.assert_close(factor, torch.tensor([7.0]))
+    assert scale(SCORES) is SCORES
     assert float(scale.value()) == pytest.approx(7.0)
     assert [p.numel() for p in scale.parameters()] == [1]
 
@@ -38,6 +41,7 @@ def test_learned_scalar_stays_within_its_bounds() -> None:
 def test_layer_norm_standardises_the_scores_of_each_pixel() -> None:
     scale = build(kind="layer_norm")
     scale.clamp()
+    assert scale.factor() is None
     logits = scale(SCORES)
     centred = SCORES - SCORES.mean(1, keepdim=True)
     expected = centred / (SCORES.var(1, unbiased=False, keepdim=True) + 1e-5).sqrt()

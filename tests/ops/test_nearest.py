@@ -71,6 +71,59 @@ def test_gradcheck() -> None:
     assert torch.autograd.gradcheck(outputs, (embeddings,))
 
 
+def test_gradcheck_of_scale_and_maps() -> None:
+    problem = make_problem(pixels=6, classes=3, places=2, channels=4)
+    scale = torch.tensor([3.0], dtype=torch.float64, requires_grad=True)
+
+    def outputs(e: Tensor, s: Tensor) -> tuple[Tensor, ...]:
+        result = nearest_prototypes(
+            e, problem.prototypes, problem.alive, problem.labels, scale=s, num_maps=2, block_size=2
+        )
+        return tuple(part for part in result if part is not None)
+
+    assert torch.autograd.gradcheck(outputs, (problem.embeddings.requires_grad_(), scale))
+
+
+@pytest.mark.parametrize("block_size", [3, None])
+def test_maps_are_contiguous_and_scaled_rows(block_size: int | None) -> None:
+    problem = make_problem()
+    rows = nearest_prototypes(problem.embeddings, problem.prototypes, problem.alive).class_scores
+    maps = nearest_prototypes(
+        problem.embeddings,
+        problem.prototypes,
+        problem.alive,
+        scale=torch.tensor([7.0], dtype=torch.float64),
+        num_maps=4,
+        block_size=block_size,
+    ).class_scores
+    assert maps.is_contiguous()
+    torch.testing.assert_close(maps, 7 * rows.view(4, 10, 5).transpose(1, 2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_keeps_sums_in_single(dtype: torch.dtype) -> None:
+    problem = make_problem(pixels=200, classes=30, channels=32)
+    single, prototypes = problem.embeddings.float(), problem.prototypes.float()
+    scores, own, partition = nearest_prototypes(single, prototypes, problem.alive, problem.labels)
+    embeddings = single.to(dtype).requires_grad_()
+    half = nearest_prototypes(embeddings, prototypes, problem.alive, problem.labels)
+    assert half.own_similarity is not None
+    assert half.log_partition is not None
+    assert half.class_scores.dtype == dtype
+    assert half.own_similarity.dtype == half.log_partition.dtype == torch.float32
+    near = 4 * torch.finfo(dtype).eps
+    valid = problem.labels >= 0
+    assert own is not None
+    assert partition is not None
+    assert (half.class_scores.float() - scores).abs().max() < near
+    assert (half.own_similarity - own)[valid].abs().max() < near
+    assert (half.log_partition - partition).abs().max() < near / 0.1  # of the temperature
+    (half.class_scores.float().sum() + half.log_partition.sum()).backward()
+    assert embeddings.grad is not None
+    assert embeddings.grad.dtype == dtype
+    assert embeddings.grad.isfinite().all()
+
+
 def test_prototypes_get_no_gradient() -> None:
     problem = make_problem()
     prototypes = problem.prototypes.requires_grad_()
@@ -110,14 +163,15 @@ def test_no_pixels() -> None:
     result.class_scores.sum().backward()
 
 
-def test_more_prototypes_than_a_byte_can_count() -> None:
-    problem = make_problem(places=300)
+def test_equal_prototypes_share_no_gradient_twice() -> None:
+    problem = make_problem()
+    twins = problem.prototypes[:, :1].expand(-1, 4, -1)
     embeddings = problem.embeddings.requires_grad_()
-    scores = nearest_prototypes(embeddings, problem.prototypes, problem.alive).class_scores
-    expected = dense(problem.embeddings, problem.prototypes, problem.alive, problem.labels, 1.0)[0]
+    alive = torch.ones_like(problem.alive)
+    scores = nearest_prototypes(embeddings, twins, alive).class_scores
     torch.testing.assert_close(
         torch.autograd.grad(scores.sum(), embeddings)[0],
-        torch.autograd.grad(expected.sum(), embeddings)[0],
+        twins[:, 0].sum(0).expand_as(embeddings),
     )
 
 
@@ -127,5 +181,7 @@ def test_errors() -> None:
         nearest_prototypes(problem.embeddings[:, :2], problem.prototypes, problem.alive)
     with pytest.raises(ValueError, match="`alive` to be of shape"):
         nearest_prototypes(problem.embeddings, problem.prototypes, problem.alive[:2])
+    with pytest.raises(ValueError, match="`num_maps` to divide 40 pixels, but got 7"):
+        nearest_prototypes(problem.embeddings, problem.prototypes, problem.alive, num_maps=7)
     with pytest.raises(ValueError, match="`temperature` to be above 0"):
         nearest_prototypes(problem.embeddings, problem.prototypes, problem.alive, temperature=0.0)
