@@ -10,7 +10,7 @@ from mmseg_proto.ops import (
     assign_prototypes,
     draw_balanced,
     nearest_prototypes,
-    segment_sum,
+    segment_count,
 )
 from mmseg_proto.prototypes import PrototypeBank, class_health, collect_statistics
 
@@ -73,7 +73,6 @@ class PrototypeClassifier(nn.Module):
         self.score_scale = score_scale
         self.seeder = seeder
         self.clustering = clustering
-        self._num_pixels = clustering.num_pixels
         self._only_correct = update.pixels == "correct"
         self.iteration = 0
 
@@ -91,12 +90,14 @@ class PrototypeClassifier(nn.Module):
         if torch.is_grad_enabled() or strip >= height or not self.embedding.pixelwise:
             return self._compare(self._embed(features), features)[0]
         # The embeddings of a huge image would take as much memory as its features once more.
-        first = self._compare(self._embed(features[:, :, :strip]), features[:, :, :strip])[0]
-        logits = first.new_empty(len(features), first.shape[1], height, width)
-        logits[:, :, :strip] = first
-        for start in range(strip, height, strip):
+        logits: Tensor | None = None
+        for start in range(0, height, strip):
             rows = features[:, :, start : start + strip]
-            logits[:, :, start : start + strip] = self._compare(self._embed(rows), rows)[0]
+            part = self._compare(self._embed(rows), rows)[0]
+            if logits is None:
+                logits = part.new_empty(*part.shape[:2], height, width)
+            logits[:, :, start : start + strip] = part
+        assert logits is not None  # more than one strip
         return logits
 
     def forward_labelled(
@@ -117,16 +118,16 @@ class PrototypeClassifier(nn.Module):
         has_prototypes = alive.any(dim=1)[labels.clamp(min=0)]
         finite = embeddings.detach().sum(dim=1).isfinite()
         labels = torch.where(has_prototypes & finite, labels, -1)
-        sampled = self._num_pixels is not None
+        num_pixels = self.clustering.num_pixels
         logits, own, log_partition = self._compare(
-            embeddings, features, None if sampled else labels, temperature
+            embeddings, features, labels if num_pixels is None else None, temperature
         )
         # Of interest to the update alone, and there to one of its settings.
         predicted = logits.detach().argmax(dim=1).flatten() if self._only_correct else None
         draw = None
-        if self._num_pixels is not None:
+        if num_pixels is not None:
             offset = torch.rand((), device=labels.device, dtype=torch.float64)
-            draw = draw_balanced(labels, alive.shape[0], self._num_pixels, offset)
+            draw = draw_balanced(labels, alive.shape[0], num_pixels, offset)
             embeddings, labels = embeddings.index_select(0, draw.drawn), labels[draw.drawn]
             predicted = None if predicted is None else predicted[draw.drawn]
             _, own, log_partition = nearest_prototypes(
@@ -224,9 +225,8 @@ class PrototypeClassifier(nn.Module):
         if pixels.predicted is None:
             return pixels.labels
         correct = pixels.predicted == pixels.labels
-        ones = pixels.embeddings.new_ones(correct.shape)
         where_correct = torch.where(correct, pixels.labels, -1)
-        right = sum_over_ranks(segment_sum(ones, where_correct, self.bank.shape[0])) > 0
+        right = sum_over_ranks(segment_count(where_correct, self.bank.shape[0])) > 0
         return torch.where(correct | ~right[pixels.labels.clamp(min=0)], pixels.labels, -1)
 
     def _compare(

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from mmengine.dist import is_main_process
 from torch import Tensor
 
-from mmseg_proto.ops import segment_sum
+from mmseg_proto.ops import segment_count
 from mmseg_proto.prototypes import PrototypeBank, draw_candidates, extend_by_kmeans_plus_plus
 
 from .parallel import concatenate_ranks, from_first_rank, sum_over_ranks
@@ -80,8 +80,7 @@ class PrototypeSeeder:
         """
         bank, settings = self._bank, self.settings
         labels = torch.where(embeddings.isfinite().all(dim=1), labels, -1)
-        ones = embeddings.new_ones(labels.shape)
-        present = sum_over_ranks(segment_sum(ones, labels, bank.shape[0])) > 0
+        present = sum_over_ranks(segment_count(labels, bank.shape[0])) > 0
         classes = (present & ~bank.alive_mask.all(dim=1)).nonzero().squeeze(1)
         if len(classes):
             generator = torch.Generator().manual_seed(settings.seed + (self._due_at or 0))

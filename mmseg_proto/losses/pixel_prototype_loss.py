@@ -9,7 +9,7 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from mmseg_proto.ops import BalancedDraw, segment_sum
+from mmseg_proto.ops import BalancedDraw, segment_count
 
 
 def pixel_weights(
@@ -35,7 +35,7 @@ def pixel_weights(
     """
     valid = labels >= 0
     if draw is None:
-        sizes = rows = segment_sum(valid.float(), labels, num_classes)
+        sizes = rows = segment_count(labels, num_classes)
     else:
         sizes, rows = draw.class_sizes.float(), draw.expected_draws.float()
     part_of_class = torch.where(sizes > 0, sizes.pow(1 - class_balance), 0.0)

@@ -5,7 +5,7 @@ from .labels import sample_labels
 from .nearest import NearestPrototypes, nearest_prototypes
 from .precision import matmul_dtype
 from .sampling import BalancedDraw, draw_balanced
-from .segments import segment_sum
+from .segments import segment_count, segment_sum
 from .sinkhorn import within_class_sinkhorn
 from .unit_norm import unit_layer_norm
 
@@ -18,6 +18,7 @@ __all__ = [
     "matmul_dtype",
     "nearest_prototypes",
     "sample_labels",
+    "segment_count",
     "segment_sum",
     "unit_layer_norm",
     "within_class_sinkhorn",

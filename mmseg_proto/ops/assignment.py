@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .segments import segment_sum
+from .segments import segment_count
 from .sinkhorn import within_class_sinkhorn
 
 ASSIGNMENTS = ("argmax", "nearest", "gumbel")
@@ -56,7 +56,7 @@ def assign_prototypes(
     if assign == "nearest":
         return similarity.argmax(dim=1)
     dtype = torch.promote_types(similarity.dtype, torch.float32)
-    sizes = segment_sum(torch.ones_like(labels, dtype=dtype), labels, alive.shape[0])
+    sizes = segment_count(labels, alive.shape[0], dtype)
     sizes = sizes if reduce is None else reduce(sizes)
     plan = within_class_sinkhorn(
         similarity,

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .segments import segment_sum
+from .segments import segment_count
 
 
 class BalancedDraw(NamedTuple):
@@ -43,7 +43,7 @@ def draw_balanced(
     Returns:
         BalancedDraw: The draw.
     """
-    sizes = segment_sum(torch.ones_like(labels, dtype=torch.float64), labels, num_classes)
+    sizes = segment_count(labels, num_classes, torch.float64)
     present = sizes > 0
     length = torch.where(labels >= 0, 1 / sizes.clamp(min=1)[labels.clamp(min=0)], 0.0)
     order = labels.argsort(stable=True)

@@ -30,3 +30,21 @@ def segment_sum(values: Tensor, segments: Tensor, num_segments: int) -> Tensor:
     total = values.new_zeros((num_segments + 1, *values.shape[1:]))
     total.index_add_(0, torch.where(segments < 0, num_segments, segments), values)
     return total[:num_segments]
+
+
+def segment_count(
+    segments: Tensor, num_segments: int, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Count the rows of each segment.
+
+    Args:
+        segments: Segment of each row, shape ``(N,)``, int64 in ``[-1, num_segments)``; -1 counts
+            for none.
+        num_segments: Number of segments, at least 1.
+        dtype: Floating-point dtype to count in; half precision stops short of 2049. Defaults to
+            fp32.
+
+    Returns:
+        Tensor: Counts with shape ``(num_segments,)`` in `dtype`.
+    """
+    return segment_sum(torch.ones_like(segments, dtype=dtype), segments, num_segments)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .segments import segment_sum
+from .segments import segment_count, segment_sum
 
 
 @torch.no_grad()
@@ -70,7 +70,7 @@ def within_class_sinkhorn(
     scores = scores.masked_fill(~assigned[:, None], 0.0)
 
     if class_size is None:
-        class_size = reduce(segment_sum(assigned.to(scores.dtype), segments, num_classes))
+        class_size = reduce(segment_count(segments, num_classes, scores.dtype))
     share = class_size / alive.sum(dim=1).clamp(min=1)
     # `log_u` is the logarithm of the prototypes' scaling factors; pixels are scaled by softmax.
     log_u = scores.new_zeros(alive.shape)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mmseg_proto.ops import segment_sum
+from mmseg_proto.ops import segment_count, segment_sum
 
 
 class PrototypeStatistics(NamedTuple):
@@ -60,13 +60,12 @@ def collect_statistics(
         PrototypeStatistics: Sums and counts of the moving pixels, wins of all.
     """
     num_classes, num_prototypes = shape
-    ones = embeddings.new_ones(labels.shape, dtype=torch.float32)
 
     def flat(classes: Tensor, index: Tensor) -> Tensor:
         return torch.where(classes < 0, -1, classes * num_prototypes + index)
 
     total = num_classes * num_prototypes
     sums = segment_sum(embeddings.float(), flat(moving, assignment), total)
-    counts = segment_sum(ones, flat(moving, assignment), total)
-    wins = segment_sum(ones, flat(labels, nearest), total)
+    counts = segment_count(flat(moving, assignment), total)
+    wins = segment_count(flat(labels, nearest), total)
     return PrototypeStatistics(sums.unflatten(0, shape), counts.view(shape), wins.view(shape))

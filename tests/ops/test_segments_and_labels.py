@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmseg_proto.ops import sample_labels, segment_sum
+from mmseg_proto.ops import sample_labels, segment_count, segment_sum
 
 
 def test_segment_sum_matches_loop_and_drops_left_out_rows() -> None:
@@ -13,6 +13,13 @@ def test_segment_sum_matches_loop_and_drops_left_out_rows() -> None:
     for s in range(5):
         expected = sum((values[n] for n in range(9) if segments[n] == s), torch.zeros(3).double())
         torch.testing.assert_close(total[s], expected)
+
+
+def test_segment_count_drops_left_out_rows() -> None:
+    segments = torch.tensor([0, 2, 2, 0, -1, 3, 3, 3, -1])
+    counts = segment_count(segments, 5)
+    assert counts.dtype == torch.float32
+    assert counts.tolist() == [2, 0, 2, 3, 0]
 
 
 def test_segment_sum_errors() -> None:
