@@ -11,16 +11,14 @@ from rich.console import Console
 
 from .accuracy_report import markdown_table, rich_table
 from .speed_cases import (
-    WHOLE_MODELS,
     Functions,
     classifier_cases,
     clustering_cases,
     huge_image_cases,
-    inference_cases,
     op_cases,
-    training_cases,
 )
 from .speed_measure import machine, measure
+from .speed_models import WHOLE_MODELS, inference_cases, training_cases
 
 PARTS = ("op", "classes", "places", "image", "clustering", "training", "inference")
 #: Case of a part to name of a function to its measurement.
@@ -105,18 +103,22 @@ def run_parts(
         results = json.loads(out.read_text(encoding="utf-8"))
     for part in parts:
         cases: Cases = {}
+        results[part] = {
+            "machine": machine(device),
+            # As JSON has it.
+            "settings": {
+                key: list(value) if isinstance(value, tuple) else value
+                for key, value in asdict(settings).items()
+            },
+            "cases": cases,
+        }
         for case, functions, peer in _cases(part, configs, settings, device):
             cases[case] = measure(functions, device, settings.rounds, peer)
             head, rows = _rows({case: cases[case]})
             console.print(rich_table(f"{part}: {case}", head[1:], [row[1:] for row in rows]))
-            results[part] = {
-                "machine": machine(device),
-                "settings": asdict(settings),
-                "cases": cases,
-            }
             out.parent.mkdir(parents=True, exist_ok=True)
             out.write_text(json.dumps(results, indent=1), encoding="utf-8")
-    return dict(json.loads(out.read_text(encoding="utf-8")))
+    return results
 
 
 def _cases(
