@@ -7,6 +7,10 @@ from toy import make_classifier
 from mmseg_proto import PixelPrototypeLoss
 from mmseg_proto.heads.classifier import PrototypeClassifier
 
+pytestmark = pytest.mark.skipif(
+    not hasattr(torch.library, "custom_op"), reason="this PyTorch has no custom operators"
+)
+
 
 def seeded_classifier() -> tuple[PrototypeClassifier, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
@@ -19,9 +23,6 @@ def seeded_classifier() -> tuple[PrototypeClassifier, torch.Tensor, torch.Tensor
     return classifier, features, labels
 
 
-@pytest.mark.skipif(
-    not hasattr(torch.library, "custom_op"), reason="this PyTorch has no custom operators"
-)
 def test_training_pass_compiles_to_one_graph_with_the_same_result() -> None:
     classifier, features, labels = seeded_classifier()
     loss = PixelPrototypeLoss()
@@ -44,9 +45,6 @@ def test_training_pass_compiles_to_one_graph_with_the_same_result() -> None:
     torch.testing.assert_close(results[1], results[0])
 
 
-@pytest.mark.skipif(
-    not hasattr(torch.library, "custom_op"), reason="this PyTorch has no custom operators"
-)
 def test_inference_compiles_to_one_graph_with_the_same_result() -> None:
     classifier, features, _ = seeded_classifier()
     torch._dynamo.reset()

@@ -163,6 +163,17 @@ def test_no_pixels() -> None:
     result.class_scores.sum().backward()
 
 
+def test_gradient_with_hundreds_of_prototypes_a_class() -> None:
+    problem = make_problem(places=300)
+    embeddings = problem.embeddings.requires_grad_()
+    scores = nearest_prototypes(embeddings, problem.prototypes, problem.alive).class_scores
+    expected = dense(problem.embeddings, problem.prototypes, problem.alive, problem.labels, 1.0)[0]
+    torch.testing.assert_close(
+        torch.autograd.grad(scores.sum(), embeddings)[0],
+        torch.autograd.grad(expected.sum(), embeddings)[0],
+    )
+
+
 def test_equal_prototypes_share_no_gradient_twice() -> None:
     problem = make_problem()
     twins = problem.prototypes[:, :1].expand(-1, 4, -1)
