@@ -72,4 +72,5 @@ def assign_prototypes(
         plan = F.gumbel_softmax(plan, tau=_GUMBEL_TEMPERATURE).masked_fill(~exists, -1.0)
         return plan.argmax(dim=1)
     too_few = sizes < alive.sum(dim=1)
-    return torch.where(too_few[labels.clamp(min=0)], similarity.argmax(dim=1), plan.argmax(dim=1))
+    to_nearest = too_few[labels.clamp(min=0)][:, None]
+    return torch.where(to_nearest, similarity.to(dtype), plan).argmax(dim=1)

@@ -96,12 +96,14 @@ def nearest_prototypes(
     if block_size is None:
         block_size = rows_of_a_block(max(1, alive.numel()), embeddings.device)
     # As zeros, those that do not exist have no part in the gradient of the embeddings either.
-    existing = torch.where(alive[..., None], prototypes.detach(), 0.0).to(embeddings.dtype)
+    # Classes come last, so that maxima over the prototypes of a class run along vectors.
+    existing = torch.where(alive[..., None], prototypes.detach() / temperature, 0.0)
+    existing = existing.transpose(0, 1).flatten(0, 1).to(embeddings.dtype)
     with torch.autocast(embeddings.device.type, enabled=False):
         scores, own, log_partition = _Nearest.apply(  # type: ignore[no-untyped-call]
             embeddings,
-            existing.flatten(0, 1),
-            alive,
+            existing,
+            alive.t(),
             labels,
             scale,
             temperature,
@@ -113,10 +115,11 @@ def nearest_prototypes(
     return NearestPrototypes(scores, own, log_partition)
 
 
-def _own_columns(labels: Tensor, num_prototypes: int) -> Tensor:
+def _own_columns(labels: Tensor, alive: Tensor) -> Tensor:
     """Columns of a pixel's own class in the flat similarity, ``(n, K)``."""
-    offset = torch.arange(num_prototypes, device=labels.device)
-    return labels.clamp(min=0)[:, None] * num_prototypes + offset
+    num_prototypes, num_classes = alive.shape
+    offset = torch.arange(num_prototypes, device=labels.device) * num_classes
+    return labels.clamp(min=0)[:, None] + offset
 
 
 def _as_maps(scores: Tensor) -> Tensor:
@@ -124,18 +127,19 @@ def _as_maps(scores: Tensor) -> Tensor:
     return scores if scores.ndim == 3 else scores.t().unsqueeze(0)
 
 
-def _tempered_cosines(rows: Tensor, flat: Tensor, dead: Tensor, temperature: float) -> Tensor:
-    """Cosines over the temperature, ``(n, C*K)``, at least fp32; -inf where none exists.
+def _tempered_cosines(rows: Tensor, flat: Tensor, dead: Tensor, out: Tensor) -> Tensor:
+    """Cosines over the temperature, ``(n, K*C)``, at least fp32; -inf where none exists.
 
     Args:
         rows: Embeddings, ``(n, D)``.
-        flat: Prototypes, ``(C*K, D)``, of the same dtype.
-        dead: 0 for prototypes that exist and -inf for others, ``(C*K,)``.
-        temperature: The temperature.
+        flat: Prototypes over the temperature, ``(K*C, D)``, of the same dtype.
+        dead: 0 for prototypes that exist and -inf for others, ``(K*C,)``.
+        out: Where to write, at least n rows; new memory for each block costs a tenth of the time.
     """
+    out = out[: rows.shape[0]]
     if rows.dtype == dead.dtype:
-        return torch.addmm(dead, rows, flat.t(), alpha=1 / temperature)
-    return torch.add(dead, (rows @ flat.t()).to(dead.dtype), alpha=1 / temperature)
+        return torch.addmm(dead, rows, flat.t(), out=out)
+    return torch.add(dead, rows @ flat.t(), out=out)
 
 
 def _forward_like(
@@ -149,7 +153,7 @@ def _forward_like(
     block_size: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Outputs of :func:`_nearest_forward` without values."""
-    num_classes, num_prototypes = alive.shape
+    num_prototypes, num_classes = alive.shape
     num_pixels, labelled = embeddings.shape[0], embeddings.shape[0] if labels is not None else 0
     wide = torch.promote_types(embeddings.dtype, torch.float32)
     maps_shape = (num_maps, num_classes, num_pixels // max(1, num_maps))
@@ -180,12 +184,13 @@ def _nearest_forward(
     dead = own.new_zeros(alive.numel()).masked_fill_(~alive.flatten(), -torch.inf)
     factor = temperature if scale is None else (scale * temperature).to(own.dtype)
     floor = FLOOR / temperature
+    memory = own.new_empty(min(block_size, embeddings.shape[0]), alive.numel())
     for image, pixels, rows in blocks_of_images(maps.shape[0], maps.shape[2], block_size):
-        cosines = _tempered_cosines(embeddings[rows], flat, dead, temperature)
-        best = cosines.unflatten(1, alive.shape).amax(dim=2)
+        cosines = _tempered_cosines(embeddings[rows], flat, dead, memory)
+        best = cosines.unflatten(1, alive.shape).amax(dim=1)
         maps[image, :, pixels] = (best.clamp(min=floor) * factor).t()
         if labels is not None:
-            columns = _own_columns(labels[rows], alive.shape[1])
+            columns = _own_columns(labels[rows], alive)
             own[rows] = cosines.gather(1, columns).clamp_(min=floor).mul_(temperature)
             largest = best.amax(dim=1)
             total = cosines.sub_(largest[:, None]).exp_().sum(dim=1)
@@ -227,30 +232,30 @@ def _nearest_backward(
     grad_scale.zero_()
     wide = grad_scale.dtype
     dead = grad_scale.new_zeros(alive.numel()).masked_fill_(~alive.flatten(), -torch.inf)
+    factor = temperature if scale is None else (scale * temperature).to(wide)
+    memory = grad_scale.new_empty(min(block_size, embeddings.shape[0]), alive.numel())
     maps = None if grad_scores is None else _as_maps(grad_scores)
     num_images = 1 if maps is None else maps.shape[0]
     per_image = embeddings.shape[0] // num_images
     for image, pixels, rows in blocks_of_images(num_images, per_image, block_size):
-        cosines = _tempered_cosines(embeddings[rows], flat, dead, temperature)
+        cosines = _tempered_cosines(embeddings[rows], flat, dead, memory)
         by_class = cosines.unflatten(1, alive.shape)
         by_winner = None
         if maps is not None:
             # Found again rather than kept: a byte for each of N x C scores is a quarter of these.
-            best, winner = by_class.max(dim=2)
+            best, winner = by_class.max(dim=1)
             by_winner = maps[image, :, pixels].t().to(wide)
             if scale is not None:
                 best = best.mul_(temperature).clamp_(min=FLOOR)
                 grad_scale += (by_winner * best).sum()
-                by_winner = by_winner * scale
         if grad_partition is not None:
-            weight = grad_partition[rows, None] / temperature
-            cosines.sub_(log_partition[rows, None]).exp_().mul_(weight)
+            cosines.sub_(log_partition[rows, None]).exp_().mul_(grad_partition[rows, None])
         else:
             cosines.zero_()
         if by_winner is not None:
-            by_class.scatter_add_(2, winner.unsqueeze(2), by_winner.unsqueeze(2))
+            by_class.scatter_add_(1, winner.unsqueeze(1), (by_winner * factor).unsqueeze(1))
         if grad_own is not None and labels is not None:
-            cosines.scatter_add_(1, _own_columns(labels[rows], alive.shape[1]), grad_own[rows])
+            cosines.scatter_add_(1, _own_columns(labels[rows], alive), temperature * grad_own[rows])
         torch.mm(cosines.to(flat.dtype), flat, out=grad[rows])
     return grad, grad_scale
 

@@ -29,9 +29,10 @@ def draw_balanced(
 ) -> BalancedDraw:
     """Draw pixels, with repetition, as many of each class that is present.
 
-    Systematic sampling: the pixels lie side by side, class by class, each of them ``1 / n`` long in
-    a class of n, and `num_pixels` points at equal distances are laid over them. The expected number
-    of draws is exact, and nothing is read on the host.
+    Systematic sampling: the classes that are present lie side by side, each 1 long and cut into
+    its pixels, and `num_pixels` points at equal distances are laid over them. The expected number
+    of draws is exact, nothing is read on the host, and there is no sum in floating point whose
+    order could matter.
 
     Args:
         labels: Class of each pixel, shape ``(N,)``, int64 in ``[-1, C)``; -1 is never drawn
@@ -45,11 +46,16 @@ def draw_balanced(
     """
     sizes = segment_count(labels, num_classes, torch.float64)
     present = sizes > 0
-    length = torch.where(labels >= 0, 1 / sizes.clamp(min=1)[labels.clamp(min=0)], 0.0)
-    order = labels.argsort(stable=True)
-    ends = length[order].cumsum(0)
+    num_present = present.sum()
     steps = torch.arange(num_pixels, device=labels.device, dtype=torch.float64) + offset
-    points = steps * (ends[-1] / num_pixels)
-    drawn = order[torch.searchsorted(ends, points, right=True).clamp_(max=len(labels) - 1)]
-    expected = torch.where(present, num_pixels / present.sum().double().clamp(min=1), 0.0)
+    points = steps * (num_present / num_pixels)
+    # Which of the present classes each point falls in, and where in it.
+    ordinal = torch.minimum(points.long(), (num_present - 1).clamp(min=0))
+    classes = (~present).byte().argsort(stable=True)[ordinal]
+    whole = sizes.long()
+    place = ((points - ordinal) * sizes[classes]).long().clamp(max=whole[classes] - 1)
+    first = (labels < 0).sum() + whole.cumsum(0) - whole
+    order = labels.argsort(stable=True)
+    drawn = order[(first[classes] + place).clamp_(0, len(labels) - 1)]
+    expected = torch.where(present, num_pixels / num_present.double().clamp(min=1), 0.0)
     return BalancedDraw(drawn, sizes, expected)

@@ -60,14 +60,14 @@ def within_class_sinkhorn(
         )
     reduce = reduce or (lambda tensor: tensor)
     num_classes = alive.shape[0]
-    own_alive = alive[labels.clamp(min=0)] & (labels >= 0)[:, None]
-    assigned = own_alive.any(dim=1)
+    own = labels.clamp(min=0)
+    own_alive = alive.index_select(0, own)
+    assigned = (labels >= 0) & alive.any(dim=1).index_select(0, own)
     segments = torch.where(assigned, labels, -1)
 
     dtype = torch.promote_types(similarity.dtype, torch.float32)
-    scores = (similarity.to(dtype) / kappa).masked_fill(~own_alive, -torch.inf)
-    # A row of -inf alone would give NaN; its value is thrown away below.
-    scores = scores.masked_fill(~assigned[:, None], 0.0)
+    # Rows that are not assigned keep what they hold, even NaN: it is left out below.
+    scores = (similarity.to(dtype) / kappa).masked_fill_(~own_alive & assigned[:, None], -torch.inf)
 
     if class_size is None:
         class_size = reduce(segment_count(segments, num_classes, scores.dtype))
@@ -76,9 +76,9 @@ def within_class_sinkhorn(
     log_u = scores.new_zeros(alive.shape)
     tiny = torch.finfo(scores.dtype).tiny
     for _ in range(iterations):
-        plan = torch.softmax(scores + log_u[labels.clamp(min=0)], dim=1)
+        plan = torch.softmax(scores + log_u.index_select(0, own), dim=1)
         load = reduce(segment_sum(plan, segments, num_classes))
         step = share[:, None].clamp(min=tiny).log() - load.clamp(min=tiny).log()
         log_u += torch.where(alive & (class_size > 0)[:, None], step, 0.0)
-    plan = torch.softmax(scores + log_u[labels.clamp(min=0)], dim=1)
+    plan = torch.softmax(scores + log_u.index_select(0, own), dim=1)
     return plan.masked_fill(~assigned[:, None], 0.0)

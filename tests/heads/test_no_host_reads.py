@@ -61,6 +61,18 @@ def test_a_step_reads_nothing_on_the_host() -> None:
         train_step(complete_classifier(5))
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_step_never_waits_for_a_gpu() -> None:
+    with torch.device("cuda"):
+        classifier = complete_classifier(5).cuda()
+        train_step(classifier)  # the first one sets up libraries
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            train_step(classifier)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
 def test_what_reads_on_the_host_would_be_noticed() -> None:
     reads = (DataDependentOutputException, DynamicOutputShapeException)
     with FakeTensorMode():

@@ -49,3 +49,9 @@ def test_large_maps_lose_no_class_to_rounding() -> None:
     labels[-1] = 1
     draw = draw_balanced(labels, 2, 64, OFFSETS[7])
     assert labels[draw.drawn].sum() == 32
+
+
+def test_largest_offset_stays_among_the_present() -> None:
+    offset = torch.tensor(1 - 2**-53, dtype=torch.float64)
+    for num_pixels in (1, 5, 4096):
+        assert (LABELS[draw_balanced(LABELS, 4, num_pixels, offset).drawn] >= 0).all()
