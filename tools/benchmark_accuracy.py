@@ -16,7 +16,7 @@ def main() -> None:
     )
     parser.add_argument("--arms", nargs="+", default=["softmax", "prototypes"], metavar="NAME")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="SEED")
-    parser.add_argument("--iters", type=int, default=1200, metavar="N")
+    parser.add_argument("--iters", type=int, default=600, metavar="N")
     parser.add_argument(
         "--hold-out",
         metavar="SEQUENCE",

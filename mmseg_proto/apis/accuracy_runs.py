@@ -45,7 +45,7 @@ class Budget:
             None trains on the whole split and validates on val. Defaults to None.
     """
 
-    iterations: int = 1200
+    iterations: int = 600
     hold_out: str | None = None
 
     def __post_init__(self) -> None:
