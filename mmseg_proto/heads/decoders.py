@@ -10,6 +10,22 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 
 _EXAMPLES = "FCNHead, UPerHead or SegformerHead"
+_K_NET = "K-Net's kernels are its classifier, refined for each image"
+#: Heads of the host without a classifier over pixel features that prototypes could replace.
+_REASONS = {
+    "IterativeDecodeHead": _K_NET,
+    "KernelUpdateHead": _K_NET,
+    "Mask2FormerHead": "it predicts masks from queries",
+    "MaskFormerHead": "it predicts masks from queries",
+    "PointHead": "it classifies single points, by a `cls_seg` of its own",
+    "STDCHead": "it learns edges that it draws from the labels, not the classes",
+    "SegmenterMaskTransformerHead": (
+        "its class queries are its classifier; FCNHead on the same ViT is Segmenter's linear "
+        "decoder and can be swapped"
+    ),
+    "SideAdapterCLIPHead": "it predicts masks from queries, whose classes CLIP tells",
+    "VPDDepthHead": "it predicts depth",
+}
 
 
 def resolve_decoder(decoder: str | type | None) -> type:
@@ -143,6 +159,9 @@ def _is_decode_head(cls: Any) -> bool:
 
 def _why_not(decoder: type) -> str | None:
     """Return why a decoder cannot be swapped, or None if nothing speaks against it."""
+    for cls in decoder.__mro__:
+        if cls.__name__ in _REASONS and cls.__module__.startswith("mmseg."):
+            return _REASONS[cls.__name__]
     if not _is_decode_head(decoder):
         return "it is not a decode head of MMSegmentation (BaseDecodeHead)"
     if decoder.cls_seg is not BaseDecodeHead.cls_seg:  # type: ignore[attr-defined]
@@ -151,7 +170,7 @@ def _why_not(decoder: type) -> str | None:
         cls for cls in decoder.__mro__ if _is_decode_head(cls) and cls is not BaseDecodeHead
     ]
     if not any("cls_seg" in names for cls in own_classes for names in _names_used(cls)):
-        return "its predictions come from class queries or masks, not from `cls_seg`"
+        return "its predictions do not come from `cls_seg`"
     return None
 
 

@@ -232,7 +232,7 @@ class ProtoDecodeHead(_Decoder):
 
     def _class_labels(self, batch_data_samples: Any) -> Tensor:
         """Labels at full size, ``(B, H, W)``, -1 for what is no class."""
-        labels: Tensor = super()._stack_batch_gt(batch_data_samples)
+        labels, *_ = self._stacked(batch_data_samples)
         counts = (labels >= 0) & (labels < self.num_classes)
         if self.ignore_index is not None:
             counts &= labels != self.ignore_index
@@ -255,19 +255,24 @@ class ProtoDecodeHead(_Decoder):
         )
         return losses
 
-    def _stack_batch_gt(self, batch_data_samples: Any) -> Tensor:
+    def _stacked(self, batch_data_samples: Any) -> tuple[Tensor, ...]:
+        """Stacked label maps, ``(B, 1, H, W)``, and what the decoder stacks beside: edges."""
+        stacked: Any = super()._stack_batch_gt(batch_data_samples)
+        return (stacked,) if isinstance(stacked, Tensor) else tuple(stacked)
+
+    def _stack_batch_gt(self, batch_data_samples: Any) -> Any:
         """Stack label maps; a class that has no prototype yet is ignored.
 
         Such a class cannot be predicted, and its cross-entropy would only push pixels away from
         all others. It may be in the full label map and fall between the feature map's pixels.
         """
-        labels: Tensor = super()._stack_batch_gt(batch_data_samples)
-        if self._labels is None or self.ignore_index is None:
-            return labels
-        exists = self.prototype_classifier.bank.alive_mask.any(dim=1)
-        inside = (labels >= 0) & (labels < self.num_classes)
-        missing = inside & ~exists[torch.where(inside, labels, 0)]
-        return labels.masked_fill(missing, self.ignore_index)
+        labels, *others = self._stacked(batch_data_samples)
+        if self._labels is not None and self.ignore_index is not None:
+            exists = self.prototype_classifier.bank.alive_mask.any(dim=1)
+            inside = (labels >= 0) & (labels < self.num_classes)
+            missing = inside & ~exists[torch.where(inside, labels, 0)]
+            labels = labels.masked_fill(missing, self.ignore_index)
+        return (labels, *others) if others else labels
 
     def _remove_softmax_classifier(self) -> None:
         name = type(self).__bases__[1].__name__

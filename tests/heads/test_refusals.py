@@ -28,7 +28,11 @@ class NeverCallsItsClassifier(BaseDecodeHead):
         ({"decoder": 3}, TypeError, "registry name or a class, but got 3"),
         ({"decoder": "MixVisionTransformer"}, ValueError, "not a decode head of MMSegmentation"),
         ({"decoder": "PointHead"}, ValueError, "a `cls_seg` of its own. Keep PointHead"),
-        ({"decoder": "SegmenterMaskTransformerHead"}, ValueError, "class queries or masks"),
+        (
+            {"decoder": "SegmenterMaskTransformerHead"},
+            ValueError,
+            "class queries are its classifier",
+        ),
         (
             {"decoder": "FCNHead", "num_prototype": 3},
             TypeError,
