@@ -1,0 +1,69 @@
+"""Where MMSegmentation puts decode heads, and what it trains them with, around prototypes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toy_runner import make_runner, runner_config
+
+from mmseg_proto import ProtoDecodeHead
+
+CROSS_ENTROPY = {"type": "CrossEntropyLoss", "loss_name": "loss_ce"}
+
+
+def trained(folder: Path, options: dict[str, Any]) -> Any:
+    """Train four iterations and return the model."""
+    runner = make_runner(folder, options)
+    runner.train()
+    return runner.model
+
+
+def moved(head: Any) -> bool:
+    """Whether the prototypes of every class exist and have moved since they were seeded."""
+    bank = head.prototype_classifier.bank
+    return bool(bank.alive_mask.any(dim=1).all()) and bool((bank.usage > 0).any(dim=1).all())
+
+
+def test_auxiliary_head_can_be_swapped_too(tmp_path: Path) -> None:
+    auxiliary = {"type": "ProtoDecodeHead", "decoder": "FCNHead", "num_prototypes": 2}
+    model = trained(tmp_path, {"model.auxiliary_head": auxiliary})
+    assert isinstance(model.auxiliary_head, ProtoDecodeHead)
+    assert moved(model.decode_head)
+    assert moved(model.auxiliary_head)
+
+
+@pytest.mark.parametrize("swapped", [(1,), (0, 1)])
+def test_cascade_of_fcn_and_ocr(tmp_path: Path, swapped: tuple[int, ...]) -> None:
+    base = runner_config(tmp_path).model.decode_head.to_dict()
+    stages = [
+        {**base, "decoder": "FCNHead"},
+        {key: value for key, value in base.items() if key != "num_convs"}
+        | {"decoder": "OCRHead", "ocr_channels": 4},
+    ]
+    for place in {0, 1} - set(swapped):
+        stages[place]["type"] = stages[place].pop("decoder")
+        del stages[place]["num_prototypes"]
+    config = runner_config(tmp_path)
+    config.model.update(type="CascadeEncoderDecoder", num_stages=2, decode_head=stages)
+    config.model.pop("auxiliary_head")
+    model = trained(tmp_path, {"model": config.model})
+    for place in swapped:
+        assert moved(model.decode_head[place])
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [
+        [CROSS_ENTROPY, {"type": "DiceLoss", "use_sigmoid": False, "loss_name": "loss_dice"}],
+        [CROSS_ENTROPY, {"type": "LovaszLoss", "per_image": True, "loss_name": "loss_lovasz"}],
+        {"type": "CrossEntropyLoss", "use_sigmoid": True},
+    ],
+    ids=["dice", "lovasz", "sigmoid"],
+)
+def test_losses_of_the_host(tmp_path: Path, losses: Any) -> None:
+    assert moved(trained(tmp_path, {"model.decode_head.loss_decode": losses}).decode_head)
+
+
+def test_hard_example_sampler(tmp_path: Path) -> None:
+    sampler = {"type": "OHEMPixelSampler", "thresh": 0.7, "min_kept": 20}
+    assert moved(trained(tmp_path, {"model.decode_head.sampler": sampler}).decode_head)
