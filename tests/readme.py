@@ -13,9 +13,15 @@ def code_blocks(language: str) -> list[str]:
 
 def swap_snippet(base: str, decoder: str) -> str:
     """Return the swap of the README with base config and decoder filled in."""
-    (snippet,) = (block for block in code_blocks("python") if "my_existing" in block)
+    (snippet,) = (block for block in code_blocks("python") if "_base_ =" in block)
     filled = snippet.replace("my_existing_segformer_config.py", base)
     return filled.replace("SegformerHead", decoder)
+
+
+def pure_python_snippet(module: str) -> str:
+    """Return the swap for configs in pure Python with the module of the base filled in."""
+    (snippet,) = (block for block in code_blocks("python") if "read_base()" in block)
+    return snippet.replace("my_existing_segformer_config", module)
 
 
 def swap_options() -> list[str]:

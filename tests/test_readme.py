@@ -3,11 +3,15 @@
 import inspect
 import re
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import readme
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmseg.registry import HOOKS, MODELS
 
-from mmseg_proto import PixelPrototypeLoss, ProtoDecodeHead
+from mmseg_proto import PixelPrototypeLoss, ProtoDecodeHead, PrototypeUpdateHook
 from mmseg_proto.configs import config_root, list_configs
 from mmseg_proto.heads.settings import (
     ClusteringSettings,
@@ -59,3 +63,17 @@ def test_every_packaged_name_and_make_target_exists(repository: Any) -> None:
     assert {"demo", "test", "setup"} <= targets
     for target in targets - {"are"}:
         assert re.search(rf"^{target}:", makefile, flags=re.M), target
+
+
+def test_swap_in_pure_python_builds(tmp_path: Path) -> None:
+    (tmp_path / "base.py").write_text(
+        "from mmseg.models import FCNHead\n"
+        "head = dict(type=FCNHead, in_channels=8, channels=8, num_classes=3)\n"
+        "model = dict(decode_head=head)\n"
+        "default_hooks = dict()\n"
+    )
+    (tmp_path / "child.py").write_text(readme.pure_python_snippet("base"))
+    cfg = Config.fromfile(tmp_path / "child.py")
+    init_default_scope("mmseg")
+    assert isinstance(MODELS.build(cfg.model.decode_head), ProtoDecodeHead)
+    assert isinstance(HOOKS.build(cfg.default_hooks.prototype), PrototypeUpdateHook)
