@@ -1,0 +1,127 @@
+"""Parameters, buffers and FLOPs of a model with softmax and with prototypes, side by side."""
+
+import inspect
+import logging
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from mmengine.analysis import FlopAnalyzer
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import init_default_scope
+from mmseg.registry import MODELS
+from torch import nn
+
+from mmseg_proto.heads import ProtoDecodeHead
+
+from .config_swap import swap_config
+
+
+class Complexity(NamedTuple):
+    """What a model costs.
+
+    Attributes:
+        learnable: Learnable parameters of backbone, neck and decode head.
+        classifier: Those of them that classify: `conv_seg`, or the score scale, norm and
+            projection of prototypes.
+        auxiliary: Learnable parameters of auxiliary heads, of use in training only.
+        buffers: Numbers in buffers, prototypes among them.
+        flops: Multiply-adds of inference on one image, auxiliary heads apart.
+    """
+
+    learnable: int
+    classifier: int
+    auxiliary: int
+    buffers: int
+    flops: int
+
+
+def compare_complexity(cfg: Config, size: tuple[int, int]) -> dict[str, Complexity]:
+    """Count what a model costs with softmax and with prototypes.
+
+    Args:
+        cfg: Config of either; its twin is made from it.
+        size: Height and width of the image.
+
+    Returns:
+        dict[str, Complexity]: ``softmax`` and ``prototypes``.
+
+    Raises:
+        ValueError: If the config has no decode head that can be swapped.
+    """
+    head = (cfg.get("model") or {}).get("decode_head") or {}
+    last = head[-1] if isinstance(head, list) else head
+    softmax, prototypes = cfg, Config(cfg.to_dict())
+    if last.get("type") == ProtoDecodeHead.__name__:
+        softmax = Config(cfg.to_dict())
+        _set_last_head(softmax.model, _unswapped(last))
+    else:
+        swapped = swap_config(cfg).child["model"]["decode_head"]
+        merged = swapped[-1] if isinstance(swapped, list) else {**last, **swapped}
+        _set_last_head(prototypes.model, merged)
+    init_default_scope(cfg.get("default_scope") or "mmseg")
+    return {
+        "softmax": _complexity(softmax.model, size),
+        "prototypes": _complexity(prototypes.model, size),
+    }
+
+
+def _unswapped(head: Mapping[str, Any]) -> dict[str, Any]:
+    """Config of the softmax head that a swapped one was made from."""
+    own = set(inspect.signature(ProtoDecodeHead.__init__).parameters)
+    kept = {key: value for key, value in head.items() if key not in own}
+    return {**kept, "type": head["decoder"]}
+
+
+def _set_last_head(model: Any, head: Any) -> None:
+    if isinstance(model.decode_head, list):
+        model.decode_head[-1] = head
+    else:
+        model.decode_head = head
+
+
+def _complexity(model_config: Any, size: tuple[int, int]) -> Complexity:
+    # Weights are counted, not used.
+    config = {**model_config, "pretrained": None}
+    config["backbone"] = {**config["backbone"], "init_cfg": None}
+    model = revert_sync_batchnorm(MODELS.build(config)).eval()
+    learnable = {name: p.numel() for name, p in model.named_parameters() if p.requires_grad}
+    auxiliary = sum(n for name, n in learnable.items() if name.startswith("auxiliary_head"))
+    head: Any = model.decode_head
+    last = head[-1] if isinstance(head, nn.ModuleList) else head
+    proto = isinstance(last, ProtoDecodeHead)
+    classifier: nn.Module = last.prototype_classifier if proto else last.conv_seg
+    return Complexity(
+        sum(learnable.values()) - auxiliary,
+        sum(p.numel() for p in classifier.parameters() if p.requires_grad),
+        auxiliary,
+        sum(buffer.numel() for buffer in model.buffers()),
+        _flops(model, size),
+    )
+
+
+def _flops(model: nn.Module, size: tuple[int, int]) -> int:
+    def nearest(inputs: list[Any], outputs: list[Any]) -> int:
+        pixels, channels = inputs[0].type().sizes()
+        prototypes = inputs[1].type().sizes()[0]
+        return int(pixels * channels * prototypes)
+
+    def unit_norm(inputs: list[Any], outputs: list[Any]) -> int:
+        # As many as the counter takes for a layer norm.
+        return int(5 * torch.Size(inputs[0].type().sizes()).numel())
+
+    analyzer = FlopAnalyzer(model, (torch.zeros(1, 3, *size),))
+    analyzer.set_op_handle(
+        **{"prim::PythonOp._Nearest": nearest, "prim::PythonOp._UnitLayerNorm": unit_norm}
+    )
+    analyzer.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    # What it says about tracing is for those who count new operators.
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        return int(analyzer.total())
+    finally:
+        logger.setLevel(level)
