@@ -86,13 +86,13 @@ def _complexity(model_config: Any, size: tuple[int, int]) -> Complexity:
     # Weights are counted, not used.
     config = {**model_config, "pretrained": None}
     config["backbone"] = {**config["backbone"], "init_cfg": None}
-    model = revert_sync_batchnorm(MODELS.build(config)).eval()
+    model: Any = revert_sync_batchnorm(MODELS.build(config)).eval()
     learnable = {name: p.numel() for name, p in model.named_parameters() if p.requires_grad}
     auxiliary = sum(n for name, n in learnable.items() if name.startswith("auxiliary_head"))
-    head: Any = model.decode_head
+    head = model.decode_head
     last = head[-1] if isinstance(head, nn.ModuleList) else head
     proto = isinstance(last, ProtoDecodeHead)
-    classifier: nn.Module = last.prototype_classifier if proto else last.conv_seg
+    classifier = last.prototype_classifier if proto else last.conv_seg
     return Complexity(
         sum(learnable.values()) - auxiliary,
         sum(p.numel() for p in classifier.parameters() if p.requires_grad),
