@@ -92,7 +92,7 @@ def _complexity(model_config: Any, size: tuple[int, int]) -> Complexity:
     head = model.decode_head
     last = head[-1] if isinstance(head, nn.ModuleList) else head
     proto = isinstance(last, ProtoDecodeHead)
-    classifier = last.prototype_classifier if proto else last.conv_seg
+    classifier: Any = last.prototype_classifier if proto else last.conv_seg
     return Complexity(
         sum(learnable.values()) - auxiliary,
         sum(p.numel() for p in classifier.parameters() if p.requires_grad),
