@@ -235,25 +235,28 @@ def _nearest_backward(
     factor = temperature if scale is None else (scale * temperature).to(wide)
     memory = grad_scale.new_empty(min(block_size, embeddings.shape[0]), alive.numel())
     maps = None if grad_scores is None else _as_maps(grad_scores)
+    marks = None if maps is None else torch.empty_like(memory)
     num_images = 1 if maps is None else maps.shape[0]
     per_image = embeddings.shape[0] // num_images
     for image, pixels, rows in blocks_of_images(num_images, per_image, block_size):
         cosines = _tempered_cosines(embeddings[rows], flat, dead, memory)
         by_class = cosines.unflatten(1, alive.shape)
-        by_winner = None
-        if maps is not None:
+        if maps is not None and marks is not None:
             # Found again rather than kept: a byte for each of N x C scores is a quarter of these.
-            best, winner = by_class.max(dim=1)
+            best = by_class.amax(dim=1)
+            wins = marks[: len(cosines)].unflatten(1, alive.shape)
+            torch.eq(by_class, best[:, None], out=wins)
             by_winner = maps[image, :, pixels].t().to(wide)
             if scale is not None:
-                best = best.mul_(temperature).clamp_(min=FLOOR)
-                grad_scale += (by_winner * best).sum()
+                grad_scale += (by_winner * best.mul_(temperature).clamp_(min=FLOOR)).sum()
+            # Several are the nearest only where they are equal; each has its part then.
+            by_winner = by_winner * factor / wins.sum(dim=1).clamp_(min=1)
         if grad_partition is not None:
             cosines.sub_(log_partition[rows, None]).exp_().mul_(grad_partition[rows, None])
         else:
             cosines.zero_()
-        if by_winner is not None:
-            by_class.scatter_add_(1, winner.unsqueeze(1), (by_winner * factor).unsqueeze(1))
+        if maps is not None:
+            by_class.addcmul_(wins, by_winner[:, None])
         if grad_own is not None and labels is not None:
             cosines.scatter_add_(1, _own_columns(labels[rows], alive), temperature * grad_own[rows])
         torch.mm(cosines.to(flat.dtype), flat, out=grad[rows])
