@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 
 #: What a block holds: on a CPU what its caches hold, elsewhere enough to keep the device busy.
-_CPU_BYTES = 3 * 2**19
+_CPU_BYTES = 2 * 2**20
 _DEVICE_BYTES = 64 * 2**20
 
 
