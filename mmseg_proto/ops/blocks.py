@@ -7,6 +7,8 @@ import torch
 #: What a block holds: on a CPU what its caches hold, elsewhere enough to keep the device busy.
 _CPU_BYTES = 2 * 2**20
 _DEVICE_BYTES = 64 * 2**20
+#: With fewer, a product with very many prototypes spends its time on reading them.
+_LEAST_ROWS = 192
 
 
 def rows_of_a_block(row_size: int, device: torch.device) -> int:
@@ -17,10 +19,10 @@ def rows_of_a_block(row_size: int, device: torch.device) -> int:
         device: Where the block lies.
 
     Returns:
-        int: Rows, at least 64.
+        int: Rows, at least 192.
     """
     budget = _CPU_BYTES if device.type == "cpu" else _DEVICE_BYTES
-    return max(64, budget // (4 * row_size))
+    return max(_LEAST_ROWS, budget // (4 * row_size))
 
 
 def blocks_of_images(
