@@ -91,11 +91,18 @@ class PrototypeClassifier(nn.Module):
             return self._compare(self._embed(features), features)[0]
         # The embeddings of a huge image would take as much memory as its features once more.
         logits: Tensor | None = None
+        last = features.is_contiguous(memory_format=torch.channels_last)
+        # Resizing and argmax are several times slower on logits in another format than softmax's.
+        memory = torch.channels_last if last else torch.contiguous_format
         for start in range(0, height, strip):
             rows = features[:, :, start : start + strip]
+            rows = rows.contiguous(memory_format=memory) if last else rows
             part = self._compare(self._embed(rows), rows)[0]
             if logits is None:
-                logits = part.new_empty(*part.shape[:2], height, width)
+                shape = (*part.shape[:2], height, width)
+                logits = torch.empty(
+                    shape, dtype=part.dtype, device=part.device, memory_format=memory
+                )
             logits[:, :, start : start + strip] = part
         assert logits is not None  # more than one strip
         return logits

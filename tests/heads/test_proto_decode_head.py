@@ -362,22 +362,28 @@ def test_memory_format_changes_nothing() -> None:
     torch.testing.assert_close(results[1], results[0])
 
 
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("projection", [None, {"out_channels": 6}])
 def test_strips_of_a_huge_image_give_the_same_logits(
-    projection: dict[str, Any] | None, monkeypatch: pytest.MonkeyPatch
+    projection: dict[str, Any] | None,
+    memory_format: torch.memory_format,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     head = build(projection=projection)
     train_step(head, make_labels())
     head.eval()
+    inputs = [INPUTS[0].contiguous(memory_format=memory_format)]
     with torch.no_grad():
-        whole = head(INPUTS)
+        whole = head(inputs)
         monkeypatch.setattr(classifier_module, "_STRIP_NUMBERS", 2 * 6 * 16 * 5)
         rows: list[int] = []
         hook = head.prototype_classifier.embedding.register_forward_pre_hook(
             lambda _, args: rows.append(args[0].shape[2])
         )
-        strips = head(INPUTS)
+        strips = head(inputs)
     hook.remove()
     assert len(rows) > 1
     assert sum(rows) == 12
     torch.testing.assert_close(strips, whole)
+    assert strips.is_contiguous(memory_format=memory_format)
+    assert strips.stride() == whole.stride()
