@@ -207,7 +207,12 @@ def _draw_growth(parts: Mapping[str, Cases], file: Path) -> None:
                 values = [factor * case[name][key] for case in cases.values()]
                 axis.plot(numbers, values, marker="o", label=name)
             label = "classes" if part == "classes" else "prototypes per class"
-            axis.set(xscale="log", yscale="log", xlabel=label, ylabel=unit)
+            axis.set(xscale="log", xlabel=label, ylabel=unit)
+            # Within less than a power of ten a logarithmic axis has hardly a tick.
+            if axis.dataLim.y1 > 10 * axis.dataLim.y0:
+                axis.set_yscale("log")
+            else:
+                axis.set_ylim(bottom=0)
             axis.set_xticks(numbers, [str(number) for number in numbers])
             axis.minorticks_off()
             axis.grid(alpha=0.3)
