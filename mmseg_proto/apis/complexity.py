@@ -16,7 +16,7 @@ from torch import nn
 
 from mmseg_proto.heads import ProtoDecodeHead
 
-from .config_swap import swap_config
+from .config_swap import is_swapped, last_stage, swap_config
 
 
 class Complexity(NamedTuple):
@@ -51,16 +51,15 @@ def compare_complexity(cfg: Config, size: tuple[int, int]) -> dict[str, Complexi
     Raises:
         ValueError: If the config has no decode head that can be swapped.
     """
-    head = (cfg.get("model") or {}).get("decode_head") or {}
-    last = head[-1] if isinstance(head, list) else head
-    softmax, prototypes = cfg, Config(cfg.to_dict())
-    if last.get("type") == ProtoDecodeHead.__name__:
-        softmax = Config(cfg.to_dict())
-        _set_last_head(softmax.model, _unswapped(last))
+    last = last_stage((cfg.get("model") or {}).get("decode_head") or {})
+    twin = Config(cfg.to_dict())
+    if is_swapped(last):
+        _set_last_head(twin.model, _unswapped(last))
+        softmax, prototypes = twin, cfg
     else:
-        swapped = swap_config(cfg).child["model"]["decode_head"]
-        merged = swapped[-1] if isinstance(swapped, list) else {**last, **swapped}
-        _set_last_head(prototypes.model, merged)
+        swapped = last_stage(swap_config(cfg).child["model"]["decode_head"])
+        _set_last_head(twin.model, {**last, **swapped})
+        softmax, prototypes = cfg, twin
     init_default_scope(cfg.get("default_scope") or "mmseg")
     return {
         "softmax": _complexity(softmax.model, size),

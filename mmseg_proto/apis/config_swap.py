@@ -29,6 +29,16 @@ class Swap(NamedTuple):
     notes: list[str]
 
 
+def last_stage(head: Any) -> Any:
+    """Return the config of the decode head that predicts: of a cascade, its last stage."""
+    return head[-1] if isinstance(head, list | tuple) else head
+
+
+def is_swapped(head: Mapping[str, Any]) -> bool:
+    """Whether the config of a decode head is one of prototypes, by its name or a dotted one."""
+    return str(head.get("type")).rpartition(".")[2] == _HEAD
+
+
 def swap_config(cfg: Mapping[str, Any]) -> Swap:
     """Make what a child config must say to swap the decoder of its base.
 
@@ -53,7 +63,7 @@ def swap_config(cfg: Mapping[str, Any]) -> Swap:
     stages = [dict(stage) for stage in head] if isinstance(head, list | tuple) else [dict(head)]
     last = stages[-1]
     decoder = last.get("type")
-    if str(decoder).rpartition(".")[2] == _HEAD:
+    if is_swapped(last):
         raise ValueError(
             f"Expected a softmax decoder, but the decode head is a {_HEAD} already: there is "
             "nothing to swap."
@@ -146,8 +156,8 @@ def write_swap(existing: Path, out: Path, *, force: bool = False) -> list[str]:
     draft = out.with_name(f"{out.stem}.draft.py")
     try:
         draft.write_text(text, encoding="utf-8")
-        head = Config.fromfile(draft, import_custom_modules=False).model.decode_head
-        MODELS.build(head[-1] if isinstance(head, list) else head)
+        written = Config.fromfile(draft, import_custom_modules=False)
+        MODELS.build(last_stage(written.model.decode_head))
         draft.replace(out)
     finally:
         draft.unlink(missing_ok=True)
