@@ -11,7 +11,7 @@ import mmseg
 import pytest
 import readme
 import torch
-from ade_folder import make_ade_folder
+from data_folders import make_folder
 
 import mmseg_proto  # noqa: F401  (allows what checkpoints hold)
 
@@ -144,7 +144,7 @@ def test_own_config_trains_resumes_and_tests(
 
 def test_swap_by_command_line_alone(desk: Desk) -> None:
     """A config, data and schedule that know nothing of us."""
-    data_root = make_ade_folder(desk.folder / "data")
+    data_root = make_folder("ade", desk.folder / "data")
     bases = [
         "_base_/models/segformer_mit-b0.py",
         "_base_/datasets/ade20k.py",

@@ -1,4 +1,4 @@
-"""The ADE20K configs: published softmax recipes, and their twins with prototypes."""
+"""The recipes: published softmax recipes, and their twins with prototypes, on all data sets."""
 
 import math
 import os
@@ -12,21 +12,37 @@ from typing import Any
 import mmseg
 import pytest
 import torch
-from ade_folder import make_ade_folder, tiny_options
+from data_folders import make_folder, tiny_options
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
 from mmseg.utils import register_all_modules
+from recipe_names import ABLATIONS, CONFIGS, OTHERS, PAPER, RECIPES
 
-CONFIGS = Path(__file__).parents[1] / "configs"
 HOST_CONFIGS = Path(mmseg.__file__).parent / ".mim" / "configs"
 PUBLISHED = {
-    "segformer_b4": "segformer/segformer_mit-b4_8xb2-160k_ade20k-512x512.py",
-    "upernet_swin_b": "swin/swin-base-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py",
-    "fcn_r101": "fcn/fcn_r101-d8_4xb4-160k_ade20k-512x512.py",
-    "hrnet_w48": "hrnet/fcn_hr48_4xb4-160k_ade20k-512x512.py",
+    "fcn_r101_ade": "fcn/fcn_r101-d8_4xb4-160k_ade20k-512x512.py",
+    "fcn_r101_cityscapes": "fcn/fcn_r101-d8_4xb2-80k_cityscapes-512x1024.py",
+    "fcn_r50_ade": "fcn/fcn_r50-d8_4xb4-160k_ade20k-512x512.py",
+    "fcn_r50_cityscapes": "fcn/fcn_r50-d8_4xb2-80k_cityscapes-512x1024.py",
+    "hrnet_w48_ade": "hrnet/fcn_hr48_4xb4-160k_ade20k-512x512.py",
+    "hrnet_w48_cityscapes": "hrnet/fcn_hr48_4xb2-80k_cityscapes-512x1024.py",
+    "segformer_b0_ade": "segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512.py",
+    "segformer_b0_cityscapes": "segformer/segformer_mit-b0_8xb1-160k_cityscapes-1024x1024.py",
+    "segformer_b2_ade": "segformer/segformer_mit-b2_8xb2-160k_ade20k-512x512.py",
+    "segformer_b2_cityscapes": "segformer/segformer_mit-b2_8xb1-160k_cityscapes-1024x1024.py",
+    "segformer_b4_ade": "segformer/segformer_mit-b4_8xb2-160k_ade20k-512x512.py",
+    "segformer_b4_cityscapes": "segformer/segformer_mit-b4_8xb1-160k_cityscapes-1024x1024.py",
+    "upernet_swin_b_ade": (
+        "swin/swin-base-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py"
+    ),
+    "upernet_swin_t_ade": (
+        "swin/swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py"
+    ),
 }
+SMALL = ("camvid", "demo_synthetic", "lite0_camvid")
+COCO_SIBLING = "pspnet/pspnet_r101-d8_4xb4-40k_coco-stuff10k-512x512.py"
 # What the host's Runner and its test script read; the rest of a config is helper variables.
 RECIPE_KEYS = (
     "default_hooks",
@@ -52,7 +68,7 @@ RECIPE_KEYS = (
 
 
 def _load(name: str) -> dict[str, Any]:
-    config = Config.fromfile(CONFIGS / f"{name}_ade.py", import_custom_modules=False)
+    config = Config.fromfile(CONFIGS / f"{name}.py", import_custom_modules=False)
     loaded: dict[str, Any] = config.to_dict()
     return loaded
 
@@ -69,12 +85,16 @@ def _comparable(value: Any) -> Any:
     return value
 
 
+def _published(path: str) -> dict[str, Any]:
+    if not (HOST_CONFIGS / path).exists():
+        pytest.skip(f"the installed mmsegmentation ships no {path}")
+    loaded: dict[str, Any] = Config.fromfile(HOST_CONFIGS / path).to_dict()
+    return loaded
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_softmax_is_the_published_recipe(name: str) -> None:
-    published = HOST_CONFIGS / PUBLISHED[name]
-    if not published.exists():
-        pytest.skip(f"the installed mmsegmentation ships no {PUBLISHED[name]}")
-    ours, theirs = _load(f"softmax_{name}"), Config.fromfile(published).to_dict()
+    ours, theirs = _load(f"softmax_{name}"), _published(PUBLISHED[name])
     for key in RECIPE_KEYS:
         assert _comparable(ours.get(key)) == _comparable(theirs.get(key)), key
     # The one addition: MMSegmentation states the total batch size in the file's name only.
@@ -83,7 +103,51 @@ def test_softmax_is_the_published_recipe(name: str) -> None:
     assert ours["train_dataloader"]["batch_size"] == images
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+def _without_batch(config: dict[str, Any]) -> dict[str, Any]:
+    """Data, evaluators and TTA of a config, without how many images and workers a process has."""
+    keys = ("train_dataloader", "val_dataloader", "test_dataloader", "val_evaluator")
+    kept = {key: dict(config[key]) for key in keys}
+    for loader in keys[:3]:
+        kept[loader].pop("batch_size")
+        kept[loader].pop("num_workers")
+    return {**kept, "tta_pipeline": config["tta_pipeline"]}
+
+
+@pytest.mark.parametrize("model", PAPER + OTHERS)
+def test_coco_stuff_has_the_published_data_and_the_schedule_of_ade(model: str) -> None:
+    ours, ade = _load(f"softmax_{model}_coco_stuff10k"), _load(f"softmax_{model}_ade")
+    sibling = _published(COCO_SIBLING)
+    assert _comparable(_without_batch(ours)) == _comparable(_without_batch(sibling))
+    for config in (ours, ade):
+        config["model"]["decode_head"].pop("num_classes")
+        (config["model"].get("auxiliary_head") or {}).pop("num_classes", None)
+        for schedule in config["param_scheduler"]:
+            schedule["end"] = schedule["end"] / config["train_cfg"]["max_iters"]
+    # The warm-up has a length of its own; all else ends with the training.
+    assert {schedule["end"] for schedule in ours["param_scheduler"]} <= {1.0, 1500 / 80000}
+    ours["param_scheduler"][0]["end"] = ade["param_scheduler"][0]["end"]
+    for key in ("model", "optim_wrapper", "param_scheduler", "auto_scale_lr"):
+        assert _comparable(ours[key]) == _comparable(ade[key]), key
+    assert ours["train_cfg"]["max_iters"] == 80000
+    assert ours["train_dataloader"]["batch_size"] == ade["train_dataloader"]["batch_size"]
+    assert ours["auto_scale_lr"]["base_batch_size"] == 16
+
+
+@pytest.mark.parametrize("model", ["upernet_swin_b", "upernet_swin_t", "mlp_swin_b"])
+def test_swin_on_cityscapes_has_the_recipe_of_segformer(model: str) -> None:
+    ours, sibling = _load(f"softmax_{model}_cityscapes"), _load("softmax_segformer_b4_cityscapes")
+    for config in (ours, sibling):
+        for part in ("backbone", "decode_head", "auxiliary_head"):
+            config["model"].pop(part, None)
+        keys = config["optim_wrapper"]["paramwise_cfg"]["custom_keys"]
+        for of_a_model in ("head", "pos_block", "absolute_pos_embed"):
+            keys.pop(of_a_model, None)
+        keys.pop("relative_position_bias_table", None)
+    for key in (*RECIPE_KEYS, "auto_scale_lr"):
+        assert _comparable(ours.get(key)) == _comparable(sibling.get(key)), key
+
+
+@pytest.mark.parametrize("name", RECIPES)
 def test_twins_differ_in_the_head_alone(name: str) -> None:
     expected = _load(f"softmax_{name}")
     head = expected["model"]["decode_head"]
@@ -96,6 +160,21 @@ def test_twins_differ_in_the_head_alone(name: str) -> None:
     assert _load(f"proto_{name}") == expected
 
 
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_ablations_differ_in_what_they_name_alone(name: str) -> None:
+    expected = _load("proto_segformer_b2_ade")
+    expected["model"]["decode_head"].update(ABLATIONS[name])
+    assert _load(f"proto_segformer_b2_ade_{name}") == expected
+
+
+def test_every_config_is_tested() -> None:
+    tested = {f"{kind}_{name}" for kind in ("softmax", "proto") for name in RECIPES}
+    tested |= {f"proto_segformer_b2_ade_{name}" for name in ABLATIONS}
+    # The others are run by test_end_to_end and test_demo_tool.
+    small = {f"{kind}_{name}" for kind in ("softmax", "proto") for name in SMALL}
+    assert {path.stem for path in CONFIGS.glob("*.py")} == tested | small
+
+
 @pytest.fixture
 def _host_scope() -> Iterator[None]:
     """Make the host's registries the default, and put the default back afterwards."""
@@ -105,7 +184,7 @@ def _host_scope() -> Iterator[None]:
 
 
 def _build(kind: str, name: str, num_classes: int = 150) -> tuple[Any, Config]:
-    config = Config.fromfile(CONFIGS / f"{kind}_{name}_ade.py")
+    config = Config.fromfile(CONFIGS / f"{kind}_{name}.py")
     config.model.decode_head.num_classes = num_classes
     return MODELS.build(config.model), config
 
@@ -120,7 +199,7 @@ def _learnable(kind: str, name: str, num_classes: int) -> int:
 
 
 @pytest.mark.usefixtures("_host_scope")
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", [f"{model}_ade" for model in PAPER])
 def test_prototypes_cost_no_learnable_parameters(name: str) -> None:
     of_150_classes = _learnable("proto", name, 150)
     assert of_150_classes == _learnable("proto", name, 19)
@@ -139,7 +218,7 @@ def _optimiser_settings(kind: str, name: str) -> dict[str, tuple[float, float]]:
 
 
 @pytest.mark.usefixtures("_host_scope")
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", [f"{model}_ade" for model in PAPER])
 def test_scale_is_not_decayed_and_all_else_is_optimised_alike(name: str) -> None:
     softmax, proto = _optimiser_settings("softmax", name), _optimiser_settings("proto", name)
     classifier = {key for key in softmax if key.startswith("decode_head.conv_seg.")}
@@ -166,7 +245,7 @@ def _mim(command: str, *arguments: str, cwd: Path) -> str:
 
 def test_segformer_trains_and_tests_through_mim(tmp_path: Path) -> None:
     config = str(CONFIGS / "proto_segformer_b4_ade.py")
-    options = tiny_options(make_ade_folder(tmp_path))
+    options = tiny_options(make_folder("ade", tmp_path))
     log = _mim("train", config, "--work-dir", "work", *options, cwd=tmp_path)
     losses = [float(value) for value in re.findall(r" loss: (\S+)", log)]
     assert len(losses) == 3

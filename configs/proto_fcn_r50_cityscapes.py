@@ -1,0 +1,7 @@
+"""FCN ResNet-50 on Cityscapes, prototypes: total batch 8 (4 GPUs x 2 images), 80k iterations."""
+
+_base_ = "./softmax_fcn_r50_cityscapes.py"
+custom_imports = dict(imports=["mmseg_proto"], allow_failed_imports=False)
+model = dict(decode_head=dict(type="ProtoDecodeHead", decoder="FCNHead"))
+default_hooks = dict(prototype=dict(type="PrototypeUpdateHook"))
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(log_scale=dict(decay_mult=0.0))))

@@ -1,0 +1,7 @@
+"""FCN HRNet-W48 on COCO-Stuff, prototypes: batch 16 (4 GPUs x 4 images), 80k iterations."""
+
+_base_ = "./softmax_hrnet_w48_coco_stuff10k.py"
+custom_imports = dict(imports=["mmseg_proto"], allow_failed_imports=False)
+model = dict(decode_head=dict(type="ProtoDecodeHead", decoder="FCNHead"))
+default_hooks = dict(prototype=dict(type="PrototypeUpdateHook"))
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(log_scale=dict(decay_mult=0.0))))

@@ -1,0 +1,7 @@
+"""UPerNet Swin-B on Cityscapes, prototypes: total batch 8 (8 GPUs x 1 image), 160k iterations."""
+
+_base_ = "./softmax_upernet_swin_b_cityscapes.py"
+custom_imports = dict(imports=["mmseg_proto"], allow_failed_imports=False)
+model = dict(decode_head=dict(type="ProtoDecodeHead", decoder="UPerHead"))
+default_hooks = dict(prototype=dict(type="PrototypeUpdateHook"))
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(log_scale=dict(decay_mult=0.0))))

@@ -1,0 +1,7 @@
+"""UPerNet Swin-T on ADE20K, prototypes: total batch 16 (8 GPUs x 2 images), 160k iterations."""
+
+_base_ = "./softmax_upernet_swin_t_ade.py"
+custom_imports = dict(imports=["mmseg_proto"], allow_failed_imports=False)
+model = dict(decode_head=dict(type="ProtoDecodeHead", decoder="UPerHead"))
+default_hooks = dict(prototype=dict(type="PrototypeUpdateHook"))
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(log_scale=dict(decay_mult=0.0))))

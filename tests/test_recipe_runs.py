@@ -1,0 +1,81 @@
+"""Every recipe trains and validates on a tiny folder of its data set, at its model's full size."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from data_folders import LAYOUTS, make_folder, shrink
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+from PIL import Image
+from recipe_names import ABLATIONS, CONFIGS, DATA_SETS, OTHERS, PAPER
+
+
+@pytest.fixture(autouse=True)
+def _own_scope() -> Iterator[None]:
+    """Leave the default scope as it was: a Runner sets it for the whole process."""
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        yield
+
+
+def _train(kind: str, name: str, data_set: str, folder: Path) -> tuple[Any, Path]:
+    """Train two iterations and validate, with the Runner; checks losses and the metric."""
+    config = Config.fromfile(CONFIGS / f"{kind}_{name}.py")
+    data_root = make_folder(data_set, folder)
+    shrink(config, data_root, folder / "work")
+    runner = Runner.from_cfg(config)
+    runner.train()
+    losses = runner.message_hub.get_scalar("train/loss").data[0]
+    assert len(losses) == 2
+    assert all(math.isfinite(loss) for loss in losses)
+    assert 0 <= runner.message_hub.get_scalar("val/mIoU").current() <= 100
+    return runner.model, data_root
+
+
+def _classes_in(data_set: str, data_root: Path) -> set[int]:
+    """Classes, as the model counts them, that the training labels of the folder hold."""
+    layout = LAYOUTS[data_set]
+    files = [data_root / layout.label("train", index) for index in range(4)]
+    values = {int(value) for file in files for value in np.unique(np.array(Image.open(file)))}
+    return {value - layout.values.start for value in values - {layout.ignored}}
+
+
+def _check_prototypes(model: Any, classes: set[int]) -> None:
+    bank = model.decode_head.prototype_classifier.bank
+    seeded = set(bank.alive.any(dim=1).nonzero().flatten().tolist())
+    assert seeded
+    assert seeded <= classes
+    assert bank.updates.sum() > 0
+
+
+@pytest.mark.parametrize("data_set", DATA_SETS)
+@pytest.mark.parametrize("name", PAPER)
+def test_the_twelve_recipes_run(name: str, data_set: str, tmp_path: Path) -> None:
+    model, data_root = _train("proto", f"{name}_{data_set}", data_set, tmp_path)
+    _check_prototypes(model, _classes_in(data_set, data_root))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("data_set", DATA_SETS)
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_other_recipes_run(name: str, data_set: str, tmp_path: Path) -> None:
+    model, data_root = _train("proto", f"{name}_{data_set}", data_set, tmp_path)
+    _check_prototypes(model, _classes_in(data_set, data_root))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("data_set", DATA_SETS)
+@pytest.mark.parametrize("name", PAPER + OTHERS)
+def test_softmax_twins_run(name: str, data_set: str, tmp_path: Path) -> None:
+    _train("softmax", f"{name}_{data_set}", data_set, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_ablations_run(name: str, tmp_path: Path) -> None:
+    model, data_root = _train("proto", f"segformer_b2_ade_{name}", "ade", tmp_path)
+    _check_prototypes(model, _classes_in("ade", data_root))
