@@ -11,17 +11,25 @@ require_host()
 allow_checkpoint_globals()
 
 from mmseg_proto.backbones import EfficientNetLite0  # noqa: E402
-from mmseg_proto.datasets import CachedDataset, CamVidDataset, SyntheticScenes  # noqa: E402
+from mmseg_proto.datasets import (  # noqa: E402
+    ADE20KFullDataset,
+    CachedDataset,
+    CamVidDataset,
+    LoadWideAnnotations,
+    SyntheticScenes,
+)
 from mmseg_proto.evaluation import ClassIoUMetric  # noqa: E402
 from mmseg_proto.heads import ProtoDecodeHead  # noqa: E402
 from mmseg_proto.hooks import PrototypeUpdateHook  # noqa: E402
 from mmseg_proto.losses import PixelPrototypeLoss  # noqa: E402
 
 __all__ = [
+    "ADE20KFullDataset",
     "CachedDataset",
     "CamVidDataset",
     "ClassIoUMetric",
     "EfficientNetLite0",
+    "LoadWideAnnotations",
     "PixelPrototypeLoss",
     "ProtoDecodeHead",
     "PrototypeUpdateHook",

@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ade_release import make_release
 from data_folders import LAYOUTS, make_folder, shrink
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from PIL import Image
-from recipe_names import ABLATIONS, CONFIGS, DATA_SETS, OTHERS, PAPER
+from recipe_names import ABLATIONS, CONFIGS, DATA_SETS, FULL, OTHERS, PAPER
+
+from mmseg_proto.apis.ade20k_full import convert_ade20k_full
 
 
 @pytest.fixture(autouse=True)
@@ -22,10 +25,9 @@ def _own_scope() -> Iterator[None]:
         yield
 
 
-def _train(kind: str, name: str, data_set: str, folder: Path) -> tuple[Any, Path]:
+def _train(kind: str, name: str, data_root: Path, folder: Path) -> Any:
     """Train two iterations and validate, with the Runner; checks losses and the metric."""
     config = Config.fromfile(CONFIGS / f"{kind}_{name}.py")
-    data_root = make_folder(data_set, folder)
     shrink(config, data_root, folder / "work")
     runner = Runner.from_cfg(config)
     runner.train()
@@ -33,7 +35,7 @@ def _train(kind: str, name: str, data_set: str, folder: Path) -> tuple[Any, Path
     assert len(losses) == 2
     assert all(math.isfinite(loss) for loss in losses)
     assert 0 <= runner.message_hub.get_scalar("val/mIoU").current() <= 100
-    return runner.model, data_root
+    return runner.model
 
 
 def _classes_in(data_set: str, data_root: Path) -> set[int]:
@@ -55,7 +57,8 @@ def _check_prototypes(model: Any, classes: set[int]) -> None:
 @pytest.mark.parametrize("data_set", DATA_SETS)
 @pytest.mark.parametrize("name", PAPER)
 def test_the_twelve_recipes_run(name: str, data_set: str, tmp_path: Path) -> None:
-    model, data_root = _train("proto", f"{name}_{data_set}", data_set, tmp_path)
+    data_root = make_folder(data_set, tmp_path)
+    model = _train("proto", f"{name}_{data_set}", data_root, tmp_path)
     _check_prototypes(model, _classes_in(data_set, data_root))
 
 
@@ -63,7 +66,8 @@ def test_the_twelve_recipes_run(name: str, data_set: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize("data_set", DATA_SETS)
 @pytest.mark.parametrize("name", OTHERS)
 def test_the_other_recipes_run(name: str, data_set: str, tmp_path: Path) -> None:
-    model, data_root = _train("proto", f"{name}_{data_set}", data_set, tmp_path)
+    data_root = make_folder(data_set, tmp_path)
+    model = _train("proto", f"{name}_{data_set}", data_root, tmp_path)
     _check_prototypes(model, _classes_in(data_set, data_root))
 
 
@@ -71,11 +75,34 @@ def test_the_other_recipes_run(name: str, data_set: str, tmp_path: Path) -> None
 @pytest.mark.parametrize("data_set", DATA_SETS)
 @pytest.mark.parametrize("name", PAPER + OTHERS)
 def test_softmax_twins_run(name: str, data_set: str, tmp_path: Path) -> None:
-    _train("softmax", f"{name}_{data_set}", data_set, tmp_path)
+    _train("softmax", f"{name}_{data_set}", make_folder(data_set, tmp_path), tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ABLATIONS)
 def test_ablations_run(name: str, tmp_path: Path) -> None:
-    model, data_root = _train("proto", f"segformer_b2_ade_{name}", "ade", tmp_path)
+    data_root = make_folder("ade", tmp_path)
+    model = _train("proto", f"segformer_b2_ade_{name}", data_root, tmp_path)
     _check_prototypes(model, _classes_in("ade", data_root))
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Path:
+    """A converted release in which more than 847 classes occur in both splits."""
+    folder = make_release(tmp_path, tile=2)
+    assert len(convert_ade20k_full(folder).classes) >= max(FULL)
+    return folder
+
+
+def test_847_classes_run(release: Path, tmp_path: Path) -> None:
+    model = _train("proto", "segformer_b4_ade_full847", release, tmp_path)
+    alive = model.decode_head.prototype_classifier.bank.alive.any(dim=1)
+    # 255 is a class like any other here, and so are those above it.
+    assert alive[256:].any()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", FULL)
+@pytest.mark.parametrize("kind", ["softmax", "proto"])
+def test_large_vocabularies_run(kind: str, size: int, release: Path, tmp_path: Path) -> None:
+    _train(kind, f"segformer_b4_ade_full{size}", release, tmp_path)

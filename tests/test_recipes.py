@@ -18,7 +18,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
 from mmseg.utils import register_all_modules
-from recipe_names import ABLATIONS, CONFIGS, OTHERS, PAPER, RECIPES
+from recipe_names import ABLATIONS, CONFIGS, FULL, OTHERS, PAPER, RECIPES
 
 HOST_CONFIGS = Path(mmseg.__file__).parent / ".mim" / "configs"
 PUBLISHED = {
@@ -147,7 +147,28 @@ def test_swin_on_cityscapes_has_the_recipe_of_segformer(model: str) -> None:
         assert _comparable(ours.get(key)) == _comparable(sibling.get(key)), key
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("size", FULL)
+def test_full_ade_has_the_recipe_of_ade_and_one_number_of_classes(size: int) -> None:
+    ours, ade = _load(f"softmax_segformer_b4_ade_full{size}"), _load("softmax_segformer_b4_ade")
+    for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        assert ours[loader]["dataset"]["num_classes"] == size
+    head = ours["model"]["decode_head"]
+    assert (head.pop("num_classes"), head.pop("ignore_index")) == (size, 65535)
+    ade["model"]["decode_head"].pop("num_classes")
+    ade["model"]["data_preprocessor"]["seg_pad_val"] = 65535
+    for key in ("model", "optim_wrapper", "param_scheduler", "train_cfg", "auto_scale_lr"):
+        assert ours[key] == ade[key], key
+    for split in ("train", "val"):
+        theirs = str(ade[f"{split}_dataloader"]["dataset"]["pipeline"])
+        theirs = theirs.replace(
+            "'LoadAnnotations', 'reduce_zero_label': True", "'LoadWideAnnotations'"
+        )
+        theirs = theirs.replace("_ratio': 0.75", "_ratio': 0.75, 'ignore_index': 65535")
+        assert str(ours[f"{split}_dataloader"]["dataset"]["pipeline"]) == theirs
+    assert ours["val_evaluator"] == dict(ade["val_evaluator"], ignore_index=65535)
+
+
+@pytest.mark.parametrize("name", [*RECIPES, *(f"segformer_b4_ade_full{size}" for size in FULL)])
 def test_twins_differ_in_the_head_alone(name: str) -> None:
     expected = _load(f"softmax_{name}")
     head = expected["model"]["decode_head"]
@@ -169,6 +190,9 @@ def test_ablations_differ_in_what_they_name_alone(name: str) -> None:
 
 def test_every_config_is_tested() -> None:
     tested = {f"{kind}_{name}" for kind in ("softmax", "proto") for name in RECIPES}
+    tested |= {
+        f"{kind}_segformer_b4_ade_full{size}" for kind in ("softmax", "proto") for size in FULL
+    }
     tested |= {f"proto_segformer_b2_ade_{name}" for name in ABLATIONS}
     # The others are run by test_end_to_end and test_demo_tool.
     small = {f"{kind}_{name}" for kind in ("softmax", "proto") for name in SMALL}
@@ -204,6 +228,15 @@ def test_prototypes_cost_no_learnable_parameters(name: str) -> None:
     of_150_classes = _learnable("proto", name, 150)
     assert of_150_classes == _learnable("proto", name, 19)
     assert of_150_classes < _learnable("softmax", name, 19) < _learnable("softmax", name, 150)
+
+
+@pytest.mark.usefixtures("_host_scope")
+def test_a_large_vocabulary_costs_no_learnable_parameters() -> None:
+    name = "segformer_b4_ade_full"
+    assert len({_learnable("proto", f"{name}{size}", size) for size in FULL}) == 1
+    softmax = [_learnable("softmax", f"{name}{size}", size) for size in FULL]
+    steps = [(larger - smaller) * 257 for smaller, larger in zip(FULL, FULL[1:], strict=False)]
+    assert [after - before for before, after in zip(softmax, softmax[1:], strict=False)] == steps
 
 
 def _optimiser_settings(kind: str, name: str) -> dict[str, tuple[float, float]]:

@@ -1,7 +1,14 @@
-"""Data sets: the embedded synthetic scenes, CamVid, and a cache around any."""
+"""Data sets: the embedded synthetic scenes, CamVid, ADE20K-full, and a cache around any."""
 
+from .ade20k_full import ADE20KFullDataset, LoadWideAnnotations
 from .cached_dataset import CachedDataset
 from .camvid import CamVidDataset
 from .synthetic_scenes import SyntheticScenes
 
-__all__ = ["CachedDataset", "CamVidDataset", "SyntheticScenes"]
+__all__ = [
+    "ADE20KFullDataset",
+    "CachedDataset",
+    "CamVidDataset",
+    "LoadWideAnnotations",
+    "SyntheticScenes",
+]
