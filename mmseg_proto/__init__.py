@@ -10,7 +10,7 @@ from mmseg_proto.version import __version__
 require_host()
 allow_checkpoint_globals()
 
-from mmseg_proto.backbones import EfficientNetLite0  # noqa: E402
+from mmseg_proto.backbones import EfficientNetLite0, HRNetAligned  # noqa: E402
 from mmseg_proto.datasets import (  # noqa: E402
     ADE20KFullDataset,
     CachedDataset,
@@ -29,6 +29,7 @@ __all__ = [
     "CamVidDataset",
     "ClassIoUMetric",
     "EfficientNetLite0",
+    "HRNetAligned",
     "LoadWideAnnotations",
     "PixelPrototypeLoss",
     "ProtoDecodeHead",

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from PIL import Image
-from recipe_names import ABLATIONS, CONFIGS, DATA_SETS, FULL, OTHERS, PAPER
+from recipe_names import ABLATIONS, AUTHORS, CONFIGS, DATA_SETS, FULL, OTHERS, PAPER
 
 from mmseg_proto.apis.ade20k_full import convert_ade20k_full
 
@@ -84,6 +84,12 @@ def test_ablations_run(name: str, tmp_path: Path) -> None:
     data_root = make_folder("ade", tmp_path)
     model = _train("proto", f"segformer_b2_ade_{name}", data_root, tmp_path)
     _check_prototypes(model, _classes_in("ade", data_root))
+
+
+@pytest.mark.slow
+def test_the_authors_arrangement_runs(tmp_path: Path) -> None:
+    data_root = make_folder("cityscapes", tmp_path)
+    _train("proto", AUTHORS.removeprefix("proto_"), data_root, tmp_path)
 
 
 @pytest.fixture

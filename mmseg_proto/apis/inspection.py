@@ -11,6 +11,8 @@ from torch import Tensor
 
 from mmseg_proto.prototypes import class_health
 
+from .checkpoints import load_weights
+
 _COLUMNS = {
     "live_share": "live share",
     "perplexity": "perplexity of wins",
@@ -54,10 +56,10 @@ def read_prototypes(checkpoint: Path) -> list[SavedPrototypes]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it holds no prototypes.
+        ValueError: If it is no checkpoint, or holds no prototypes.
     """
-    loaded = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else {}
+    loaded = load_weights(checkpoint)
+    state = loaded.get("state_dict", loaded)
     found = [
         _read_one(key, state, _class_names(loaded))
         for key, value in state.items()
@@ -167,9 +169,8 @@ def _read_one(key: str, state: Mapping[str, Any], names: Sequence[str]) -> Saved
     )
 
 
-def _class_names(loaded: Any) -> Sequence[str]:
-    meta = loaded.get("meta") if isinstance(loaded, Mapping) else None
-    dataset = (meta or {}).get("dataset_meta") or {}
+def _class_names(loaded: Mapping[str, Any]) -> Sequence[str]:
+    dataset = (loaded.get("meta") or {}).get("dataset_meta") or {}
     names: Sequence[str] = dataset.get("classes") or dataset.get("CLASSES") or ()
     return names
 

@@ -58,9 +58,9 @@ class ProtoDecodeHead(_Decoder):
     Args:
         decoder: Registry name or class of the decode head to swap.
         num_prototypes: Prototypes per class, at least 1. Defaults to 10.
-        projection: Optional 1x1 convolutions before the embedding, a dict with `out_channels` and
-            `num_layers`. Defaults to None: the decoder's features are the embedding, and the
-            decoder's `dropout_ratio` is not applied to them.
+        projection: Optional 1x1 convolutions before the embedding, a dict with `out_channels`,
+            `num_layers` and `normalize`. Defaults to None: the decoder's features are the
+            embedding, and the decoder's `dropout_ratio` is not applied to them.
         feature_norm: Norm over channels before l2 normalisation, an mmcv norm config or None.
             Defaults to ``dict(type='LN')``.
         score_scale: Scale from cosines to logits, a dict with `kind`, `init`, `learnable`, `min`

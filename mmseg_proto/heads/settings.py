@@ -167,10 +167,14 @@ class ProjectionSettings:
         out_channels: Channels D of the embedding; None keeps the decoder's. Defaults to None.
         num_layers: Number of 1x1 convolutions, with ReLU between them, at least 1. Defaults
             to 2, as in the authors' code.
+        normalize: Whether its output is l2-normalised before the feature norm, as in the authors'
+            code. Of interest to their checkpoints: a LayerNorm undoes it up to its epsilon.
+            Defaults to False.
     """
 
     out_channels: int | None = None
     num_layers: int = 2
+    normalize: bool = False
 
     def __post_init__(self) -> None:
         if self.num_layers < 1 or (self.out_channels is not None and self.out_channels < 1):
