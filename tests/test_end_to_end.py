@@ -113,6 +113,44 @@ def test_packaged_demo_config_trains_and_tests(desk: Desk) -> None:
     assert re.search(r"mIoU: +\d+\.\d+", output)
 
 
+def test_mim_finds_configs_and_tools_by_name(desk: Desk) -> None:
+    config = "proto_demo_synthetic.py"
+    options = ("--cfg-options", *SHORT, *SMALL_VAL)
+    desk.run("mim", "train", "mmseg_proto", config, "--work-dir", "out", *options)
+    checkpoint = "out/iter_2.pth"
+    output = desk.run(
+        "mim", "test", "mmseg_proto", config, "--checkpoint", checkpoint, *options[:1], *SMALL_VAL
+    )
+    assert re.search(r"mIoU: +\d+\.\d+", output)
+    assert "8 classes, 10 prototypes" in desk.run(
+        "mim", "run", "mmseg_proto", "inspect_prototypes", checkpoint
+    )
+    shown = desk.run("mim", "search", "mmseg_proto", "--config", "proto_segformer_b4_ade")
+    assert re.search(r"batch_size +16", shown)
+
+
+@pytest.mark.slow
+def test_mim_searches_a_grid(desk: Desk) -> None:
+    configs = desk.site / "mmseg_proto" / ".mim" / "configs"
+    (desk.folder / "mine.py").write_text(
+        f"""_base_ = {str(configs / "proto_demo_synthetic.py")!r}
+model = dict(decode_head=dict(num_prototypes=5, loss_prototype=dict(contrast_weight=0.1)))
+train_cfg = dict(max_iters=2, val_interval=2)
+val_dataloader = dict(dataset=dict(length=2))
+"""
+    )
+    head = "--model.decode_head."
+    grid = f"{head}num_prototypes 1 5 {head}loss_prototype.contrast_weight 0.01 0.1"
+    desk.run(
+        *("mim", "gridsearch", "mmseg_proto", "mine.py", "--work-dir", "out", "--gpus", "0"),
+        *("--search-args", grid),
+    )
+    found = {path.parent.name: path for path in desk.folder.glob("out_search_*/iter_2.pth")}
+    assert len(found) == 4
+    counts = {desk.prototypes(str(path)).shape[1] for path in found.values()}
+    assert counts == {1, 5}
+
+
 AUXILIARY = "\n    auxiliary_head=dict(num_classes=8, norm_cfg=norm_cfg),"
 
 

@@ -53,14 +53,25 @@ def project(repository: Path) -> dict[str, dict[str, list[str]]]:
     return loaded
 
 
-@pytest.mark.parametrize(("folder", "inside"), [("configs", "configs"), ("tools", "tools")])
-def test_configs_and_tools_travel(
-    wheel: zipfile.ZipFile, repository: Path, folder: str, inside: str
+@pytest.mark.parametrize("where", ["mmseg_proto", "_mmseg_proto_mim"])
+def test_configs_and_tools_travel_for_either_mim(
+    wheel: zipfile.ZipFile, repository: Path, where: str
 ) -> None:
-    ours = {path.relative_to(repository / folder) for path in (repository / folder).rglob("*.py")}
-    assert ours
-    names = {f"mmseg_proto/.mim/{inside}/{path.as_posix()}" for path in ours}
-    assert names <= set(wheel.namelist())
+    expected = {"model-index.yml": repository / "model-index.yml"}
+    for folder in ("configs", "tools"):
+        files = [*(repository / folder).rglob("*.py"), *(repository / folder).rglob("*.yml")]
+        expected.update({path.relative_to(repository).as_posix(): path for path in files})
+    assert {"tools/train.py", "tools/test.py", "configs/metafile.yml"} <= expected.keys()
+    for name, path in expected.items():
+        assert wheel.read(f"{where}/.mim/{name}") == path.read_bytes()
+    found = {name for name in wheel.namelist() if name.startswith(f"{where}/.mim/")}
+    assert found == {f"{where}/.mim/{name}" for name in expected}
+
+
+def test_onedl_mim_would_find_the_package(wheel: zipfile.ZipFile) -> None:
+    """It looks in the folder of the first file of RECORD, which pip sorts by name."""
+    first = min(wheel.namelist()).partition("/")[0]
+    assert f"{first}/.mim/tools/train.py" in wheel.namelist()
 
 
 def test_an_installed_config_finds_what_it_inherits(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
@@ -81,7 +92,7 @@ def test_the_whole_package_travels(wheel: zipfile.ZipFile, repository: Path) -> 
 
 def test_nothing_else_travels(wheel: zipfile.ZipFile) -> None:
     tops = {name.partition("/")[0] for name in wheel.namelist()}
-    assert tops == {"mmseg_proto", f"mmseg_proto-{__version__}.dist-info"}
+    assert tops == {"mmseg_proto", "_mmseg_proto_mim", f"mmseg_proto-{__version__}.dist-info"}
     assert not [name for name in wheel.namelist() if "__pycache__" in name]
     assert not [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
 

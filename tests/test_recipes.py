@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import mmengine
 import mmseg
 import pytest
 import torch
@@ -19,6 +20,8 @@ from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
 from mmseg.utils import register_all_modules
 from recipe_names import ABLATIONS, AUTHORS, CONFIGS, FULL, OTHERS, PAPER, RECIPES
+
+import mmseg_proto
 
 HOST_CONFIGS = Path(mmseg.__file__).parent / ".mim" / "configs"
 PUBLISHED = {
@@ -197,6 +200,26 @@ def test_every_config_is_tested() -> None:
     # The others are run by test_end_to_end and test_demo_tool.
     small = {f"{kind}_{name}" for kind in ("softmax", "proto") for name in SMALL}
     assert {path.stem for path in CONFIGS.glob("*.py")} == tested | small | {AUTHORS}
+
+
+def test_the_metafile_tells_of_every_config() -> None:
+    """What `mim search` shows, and no weights or results of anything."""
+    metafile = mmengine.load(CONFIGS / "metafile.yml")
+    entries = {entry["Name"]: entry for entry in metafile["Models"]}
+    assert set(entries) == {path.stem for path in CONFIGS.glob("*.py")}
+    collections = {entry["Name"] for entry in metafile["Collections"]}
+    for name, entry in entries.items():
+        assert set(entry) == {"Name", "In Collection", "Config", "Metadata"}
+        assert entry["Config"] == f"configs/{name}.py"
+        assert entry["In Collection"] in collections
+        config = Config.fromfile(CONFIGS / f"{name}.py", import_custom_modules=False)
+        scale = config.get("auto_scale_lr")
+        batch = scale.base_batch_size if scale else config.train_dataloader.batch_size
+        assert entry["Metadata"]["Batch Size"] == batch
+        assert entry["Metadata"]["Iterations"] == config.train_cfg.max_iters
+    index = mmengine.load(CONFIGS.parent / "model-index.yml")
+    assert index == mmengine.load(Path(mmseg_proto.__file__).parent / ".mim" / "model-index.yml")
+    assert index == {"Import": ["configs/metafile.yml"]}
 
 
 @pytest.fixture
