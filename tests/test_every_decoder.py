@@ -50,8 +50,9 @@ def build(name: str) -> Any:
     return MODELS.build(head_config(name))
 
 
+@pytest.mark.parametrize("amp", [False, True], ids=["fp32", "amp"])
 @pytest.mark.parametrize("name", SWAPPED)
-def test_swapped_decoder_trains_and_predicts(name: str) -> None:
+def test_swapped_decoder_trains_and_predicts(name: str, amp: bool) -> None:
     torch.manual_seed(0)
     head = build(name)
     head.init_weights()
@@ -61,7 +62,8 @@ def test_swapped_decoder_trains_and_predicts(name: str) -> None:
     for step in range(2):
         classifier.begin_step(step)
         features = (case.training_features or case.features)()
-        losses = head.loss(features, *beside(name), samples_with_edges(), {})
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=amp):
+            losses = head.loss(features, *beside(name), samples_with_edges(), {})
         still = classifier.bank.prototypes.clone()
         parts = [value for key, value in losses.items() if "loss" in key]
         torch.stack([part.sum() for part in parts]).sum().backward()
@@ -74,7 +76,8 @@ def test_swapped_decoder_trains_and_predicts(name: str) -> None:
     assert not torch.equal(still, classifier.bank.prototypes)
     head.eval()
     meta = [{"img_shape": (48, 48)}]
-    logits = head.predict(case.features(), *beside(name), meta, {})
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=amp):
+        logits = head.predict(case.features(), *beside(name), meta, {})
     assert logits.shape == (2, CLASSES, 48, 48)
     assert logits.std() > 0
 

@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from mmengine.optim.optimizer import amp_optimizer_wrapper
 from toy_runner import make_runner, runner_config
 
 from mmseg_proto import ProtoDecodeHead
@@ -67,3 +69,24 @@ def test_losses_of_the_host(tmp_path: Path, losses: Any) -> None:
 def test_hard_example_sampler(tmp_path: Path) -> None:
     sampler = {"type": "OHEMPixelSampler", "thresh": 0.7, "min_kept": 20}
     assert moved(trained(tmp_path, {"model.decode_head.sampler": sampler}).decode_head)
+
+
+def test_amp_optimizer_wrapper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ``--amp`` puts into the config; without a GPU, autocast on the CPU."""
+    amp = {"type": "AmpOptimWrapper", "dtype": "bfloat16", "loss_scale": "dynamic"}
+    if not torch.cuda.is_available():
+        # The wrapper asks for an accelerator, though autocast does without one.
+        monkeypatch.setattr(amp_optimizer_wrapper, "is_cuda_available", lambda: True)
+    seen = []
+    original = ProtoDecodeHead.cls_seg
+
+    def spy(head: ProtoDecodeHead, features: torch.Tensor) -> torch.Tensor:
+        logits = original(head, features)
+        seen.append(features.dtype)
+        return logits
+
+    monkeypatch.setattr(ProtoDecodeHead, "cls_seg", spy)
+    model = trained(tmp_path, {f"optim_wrapper.{key}": value for key, value in amp.items()})
+    assert torch.bfloat16 in seen
+    assert moved(model.decode_head)
+    assert model.decode_head.prototype_classifier.bank.prototypes.dtype == torch.float32

@@ -41,6 +41,42 @@ def test_matches_reference(tau: float, balance: float) -> None:
     torch.testing.assert_close(losses["loss_ppd"], 0.7 * distance)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_without_temperature_losses_are_those_of_the_release(dtype: torch.dtype) -> None:
+    """tau=1, no scale and given assignments; their losses are written as they define them."""
+    problem = make_problem()
+    labels = torch.where(problem.labels == 4, -1, problem.labels)
+    classes, per_class, channels = problem.prototypes.shape
+    assignment = torch.arange(len(labels)) % per_class
+    alive = torch.ones(classes, per_class, dtype=torch.bool)
+    ours = problem.embeddings.detach().to(dtype).requires_grad_()
+    theirs = ours.detach().clone().requires_grad_()
+    prototypes = problem.prototypes.detach().to(dtype)
+    prototypes = torch.nn.functional.normalize(prototypes, dim=-1)
+
+    result = nearest_prototypes(ours, prototypes, alive, labels, temperature=1.0)
+    assert result.own_similarity is not None
+    assert result.log_partition is not None
+    positive = result.own_similarity.gather(1, assignment[:, None]).squeeze(1)
+    weights = pixel_weights(labels, classes)
+    contrast = pixel_prototype_contrast(positive, result.log_partition, weights, 1.0)
+    distance = pixel_prototype_distance(positive, weights)
+
+    # Theirs: one logit for each of all C*K prototypes, target c*K+k, -1 for ignored pixels.
+    logits = theirs @ prototypes.reshape(-1, channels).T
+    target = torch.where(labels >= 0, labels * per_class + assignment, -1)
+    release_ppc = torch.nn.functional.cross_entropy(logits, target, ignore_index=-1)
+    valid = target != -1
+    own = logits[valid].gather(1, target[valid][:, None])
+    release_ppd = (1 - own).pow(2).mean()
+
+    assert contrast.item() == pytest.approx(release_ppc.item(), abs=1e-6)
+    assert distance.item() == pytest.approx(release_ppd.item(), abs=1e-6)
+    (contrast + distance).backward()
+    (release_ppc + release_ppd).backward()
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=0, atol=1e-6)
+
+
 def test_no_valid_pixel_gives_zero_loss_and_gradient() -> None:
     positive = torch.tensor([0.5, torch.nan], requires_grad=True)
     partition = torch.tensor([1.0, torch.inf], requires_grad=True)
