@@ -10,6 +10,7 @@ import readme
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import HOOKS, MODELS
+from recipe_names import DATA_SETS, OTHERS, PAPER
 
 from mmseg_proto import PixelPrototypeLoss, ProtoDecodeHead, PrototypeUpdateHook
 from mmseg_proto.configs import config_root, list_configs
@@ -53,8 +54,31 @@ def test_settings_table_states_the_defaults() -> None:
 
 
 def test_config_table_lists_what_is_packaged() -> None:
-    stated = {cell.strip("`") for cells in table_rows("config") for cell in cells[:2]}
-    assert stated == set(list_configs(config_root()))
+    rows = table_rows("configs")
+    names = [re.findall(r"`([a-z0-9_.A-Z]+)`", " | ".join(cells)) for cells in rows]
+    models, data = set(PAPER + OTHERS), set(DATA_SETS)
+    # The first row is a rule, made of the words in its other cells; dots stand for several names.
+    assert set(names[0]) == {"proto_MODEL_DATA", "softmax_MODEL_DATA"} | models | data
+    stated = {
+        f"{kind}_{model}_{name}"
+        for kind in ("proto", "softmax")
+        for model in models
+        for name in data
+    }
+    packaged = set(list_configs(config_root()))
+    beginnings = [name.removesuffix("...") for row in names[1:] for name in row if "_" in name]
+    for beginning in beginnings:
+        found = {name for name in packaged if name.startswith(beginning)}
+        assert found, beginning
+        stated |= found
+    assert packaged == stated
+
+
+def test_every_config_that_is_named_exists(repository: Path) -> None:
+    packaged = set(list_configs(config_root()))
+    for text in (readme.TEXT, (repository / "docs" / "recipes.md").read_text(encoding="utf-8")):
+        for name in re.findall(r"\b((?:proto|softmax)_[a-z0-9_]+)\.py", text):
+            assert name in packaged, name
 
 
 def test_every_packaged_name_and_make_target_exists(repository: Any) -> None:

@@ -253,13 +253,37 @@ def test_prototypes_cost_no_learnable_parameters(name: str) -> None:
     assert of_150_classes < _learnable("softmax", name, 19) < _learnable("softmax", name, 150)
 
 
+def _numbers(column: str, row: str) -> list[int]:
+    """Numbers in a row of a table of docs/recipes.md."""
+    text = (CONFIGS.parent / "docs" / "recipes.md").read_text(encoding="utf-8")
+    table = re.search(rf"^\| {column} \|.*?\n\n", text, flags=re.M | re.S)
+    assert table
+    (line,) = (line for line in table[0].splitlines() if line.startswith(f"| `{row}` |"))
+    return [int(number.replace(",", "")) for number in re.findall(r"\d[\d,]{5,}", line)]
+
+
 @pytest.mark.usefixtures("_host_scope")
 def test_a_large_vocabulary_costs_no_learnable_parameters() -> None:
-    name = "segformer_b4_ade_full"
-    assert len({_learnable("proto", f"{name}{size}", size) for size in FULL}) == 1
-    softmax = [_learnable("softmax", f"{name}{size}", size) for size in FULL]
-    steps = [(larger - smaller) * 257 for smaller, larger in zip(FULL, FULL[1:], strict=False)]
-    assert [after - before for before, after in zip(softmax, softmax[1:], strict=False)] == steps
+    for size in FULL:
+        name = f"segformer_b4_ade_full{size}"
+        model, _ = _build("proto", name, size)
+        buffers = sum(buffer.numel() for buffer in model.buffers())
+        learnable = [_learnable(kind, name, size) for kind in ("softmax", "proto")]
+        assert learnable[1] == 61_370_049
+        assert [*learnable, buffers] == _numbers("`segformer_b4_ade_full`", str(size))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_host_scope")
+@pytest.mark.parametrize("name", PAPER + OTHERS)
+def test_docs_state_the_parameters(name: str) -> None:
+    counted = []
+    for kind in ("softmax", "proto"):
+        model, _ = _build(kind, f"{name}_ade")
+        counted.append(_learnable(kind, f"{name}_ade", 150))
+        if model.with_auxiliary_head:
+            counted.append(sum(p.numel() for p in model.auxiliary_head.parameters()))
+    assert _numbers(r"MODEL \| softmax", name) == counted
 
 
 def _optimiser_settings(kind: str, name: str) -> dict[str, tuple[float, float]]:
