@@ -20,11 +20,16 @@ from mmseg_proto.datasets import (  # noqa: E402
 )
 from mmseg_proto.evaluation import ClassIoUMetric  # noqa: E402
 from mmseg_proto.heads import ProtoDecodeHead  # noqa: E402
-from mmseg_proto.hooks import PrototypeUpdateHook  # noqa: E402
+from mmseg_proto.hooks import (  # noqa: E402
+    AtomicCheckpointHook,
+    PrototypeUpdateHook,
+    RandomStateHook,
+)
 from mmseg_proto.losses import PixelPrototypeLoss  # noqa: E402
 
 __all__ = [
     "ADE20KFullDataset",
+    "AtomicCheckpointHook",
     "CachedDataset",
     "CamVidDataset",
     "ClassIoUMetric",
@@ -34,6 +39,7 @@ __all__ = [
     "PixelPrototypeLoss",
     "ProtoDecodeHead",
     "PrototypeUpdateHook",
+    "RandomStateHook",
     "SyntheticScenes",
     "__version__",
 ]

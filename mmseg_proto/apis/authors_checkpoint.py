@@ -13,7 +13,7 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from .checkpoints import load_weights
+from mmseg_proto.hooks.checkpoint_files import load_weights
 
 _HEAD = "decode_head."
 _CLASSIFIER = f"{_HEAD}prototype_classifier."

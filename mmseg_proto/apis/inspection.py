@@ -9,9 +9,8 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
+from mmseg_proto.hooks.checkpoint_files import load_weights
 from mmseg_proto.prototypes import class_health
-
-from .checkpoints import load_weights
 
 _COLUMNS = {
     "live_share": "live share",

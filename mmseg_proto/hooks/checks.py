@@ -29,6 +29,24 @@ def check_class_count(dataset: Any, num_classes: int, head: str) -> None:
         )
 
 
+def check_has_prototypes(module: Any, head: str) -> None:
+    """Refuse to test a head whose prototypes were neither trained nor loaded.
+
+    Args:
+        module: The head.
+        head: Name of it in the model, for the message.
+
+    Raises:
+        ValueError: If no class has a prototype.
+    """
+    if not module.prototype_classifier.bank.alive_mask.any():
+        raise ValueError(
+            f"Expected {head} to have prototypes, but none were loaded, so that it can predict "
+            "nothing. Test a checkpoint that was trained with prototypes: a softmax checkpoint has "
+            "none."
+        )
+
+
 def check_labels(
     data_samples: Sequence[Any], num_classes: int, ignore_index: int | None, head: str
 ) -> None:

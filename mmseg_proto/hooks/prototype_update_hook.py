@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from mmseg_proto.heads import ProtoDecodeHead
 from mmseg_proto.prototypes import drift
 
-from .checks import check_class_count, check_labels
+from .checkpoint_files import check_checkpoint_file, check_prototype_shapes
+from .checks import check_class_count, check_has_prototypes, check_labels
 from .class_report import report_classes
 from .kmeans_seeding import seed_by_kmeans
 
@@ -39,9 +40,14 @@ class PrototypeUpdateHook(Hook):
     and go to the backends as ``prototype_classes/<measure>/<class>``. A class whose prototypes
     collapse to one point is named in a warning.
 
+    A local checkpoint that is to be loaded is looked into first, as weights alone: one that is
+    cut short, foreign or holds code is refused before anything is loaded or run.
+
     Args:
         interval: Iterations between two health reports. Defaults to None: the interval of the
             runner's `LoggerHook`.
+        trust_checkpoints: Whether to leave that to the host, which on onedl unpickles whatever is
+            in the file. Defaults to False.
 
     Raises:
         ValueError: If `interval` is below 1.
@@ -49,14 +55,24 @@ class PrototypeUpdateHook(Hook):
 
     priority = "ABOVE_NORMAL"
 
-    def __init__(self, interval: int | None = None) -> None:
+    def __init__(self, interval: int | None = None, *, trust_checkpoints: bool = False) -> None:
         if interval is not None and interval < 1:
             raise ValueError(f"Expected `interval` to be at least 1, but got {interval}.")
         self.interval = interval
+        self.trust_checkpoints = trust_checkpoints
         self._heads: dict[str, Any] = {}
         self._loss_scale: float | None = None
         self._reported: dict[str, tuple[int, Tensor]] = {}
         self._collapsed: dict[str, set[int]] = {}
+
+    def before_run(self, runner: Runner) -> None:
+        """Look into the checkpoint that is about to be loaded."""
+        if not self.trust_checkpoints:
+            check_checkpoint_file(runner)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Compare what was read with the model, before it is loaded."""
+        check_prototype_shapes(runner, checkpoint)
 
     def before_train(self, runner: Runner) -> None:
         """Find the prototype heads and compare them with the data."""
@@ -85,9 +101,10 @@ class PrototypeUpdateHook(Hook):
             report_classes(runner, name, health, names, self._prefix("prototype_classes", name))
 
     def before_test(self, runner: Runner) -> None:
-        """Compare the heads with the data."""
+        """Compare the heads with the data, and make sure that there are prototypes."""
         for name, head in _prototype_heads(runner.model):
             check_class_count(runner.test_dataloader.dataset, head.num_classes, name)
+            check_has_prototypes(head, name)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Check the labels and let the heads decide whether to seed."""
