@@ -19,7 +19,7 @@ from mmseg_proto.datasets import (  # noqa: E402
     SyntheticScenes,
 )
 from mmseg_proto.evaluation import ClassIoUMetric  # noqa: E402
-from mmseg_proto.heads import ProtoDecodeHead  # noqa: E402
+from mmseg_proto.heads import ProtoDecodeHead, SegmenterPatchHead  # noqa: E402
 from mmseg_proto.hooks import (  # noqa: E402
     AtomicCheckpointHook,
     PrototypeUpdateHook,
@@ -40,6 +40,7 @@ __all__ = [
     "ProtoDecodeHead",
     "PrototypeUpdateHook",
     "RandomStateHook",
+    "SegmenterPatchHead",
     "SyntheticScenes",
     "__version__",
 ]

@@ -115,7 +115,15 @@ SWAPPED: dict[str, DecoderCase] = {
     ),
     "SETRUPHead": DecoderCase({"num_convs": 2}),
     "SegformerHead": DecoderCase(_LEVELS, pyramid),
+    "SegmenterPatchHead": DecoderCase(
+        {"num_layers": 1, "num_heads": 2, "embed_dims": 8, "norm_cfg": {"type": "LN"}}
+    ),
     "UPerHead": DecoderCase(_LEVELS, pyramid),
+}
+
+#: Heads of this package.
+OWN = {
+    "SegmenterPatchHead": "Segmenter's transformer without class queries, a head of this package"
 }
 
 
@@ -157,6 +165,6 @@ def table() -> str:
         elif SWAPPED[name].needs:
             verdict = f"swapped, where mmcv has its compiled ops (`{SWAPPED[name].needs}`)"
         else:
-            verdict = "swapped"
+            verdict = f"swapped: {OWN[name]}" if name in OWN else "swapped"
         lines.append(f"| `{name}` | {verdict} |")
     return "\n".join(lines) + "\n"

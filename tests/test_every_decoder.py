@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from decoder_cases import CLASSES, REFUSED, SWAPPED, head_config, table
+from decoder_cases import CLASSES, OWN, REFUSED, SWAPPED, head_config, table
 from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
@@ -82,6 +82,17 @@ def test_swapped_decoder_trains_and_predicts(name: str, amp: bool) -> None:
     assert logits.std() > 0
 
 
+def test_patches_are_classified_without_prototypes_too() -> None:
+    """The softmax twin of Segmenter's swap: a linear classifier in the place of the queries."""
+    config = {**head_config("SegmenterPatchHead"), "type": "SegmenterPatchHead"}
+    head = MODELS.build({k: v for k, v in config.items() if k not in ("decoder", "num_prototypes")})
+    head.init_weights()
+    losses = head.loss(SWAPPED["SegmenterPatchHead"].features(), samples_with_edges(), {})
+    losses["loss_ce"].backward()
+    assert all(parameter.grad is not None for parameter in head.parameters())
+    assert head.conv_seg.in_channels == 8  # embed_dims, whatever `channels` says
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused_decoder_says_why(name: str) -> None:
     with pytest.raises(ValueError, match=REFUSED[name]):
@@ -97,7 +108,7 @@ def test_every_head_of_the_host_has_a_verdict() -> None:
         and (issubclass(cls, BaseDecodeHead) or "decode_heads" in cls.__module__)
         and name.endswith("Head")
     }
-    assert heads == {*SWAPPED, *REFUSED}
+    assert heads | OWN.keys() == {*SWAPPED, *REFUSED}
 
 
 def test_the_docs_print_this_table(repository: Path) -> None:

@@ -2,5 +2,6 @@
 
 from .classifier import PrototypeClassifier
 from .proto_decode_head import ProtoDecodeHead
+from .segmenter_patch_head import SegmenterPatchHead
 
-__all__ = ["ProtoDecodeHead", "PrototypeClassifier"]
+__all__ = ["ProtoDecodeHead", "PrototypeClassifier", "SegmenterPatchHead"]

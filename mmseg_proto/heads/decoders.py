@@ -20,8 +20,8 @@ _REASONS = {
     "PointHead": "it classifies single points, by a `cls_seg` of its own",
     "STDCHead": "it learns edges that it draws from the labels, not the classes",
     "SegmenterMaskTransformerHead": (
-        "its class queries are its classifier; FCNHead on the same ViT is Segmenter's linear "
-        "decoder and can be swapped"
+        "its class queries are its classifier; SegmenterPatchHead is the same transformer without "
+        "them and can be swapped, as can FCNHead, Segmenter's linear decoder"
     ),
     "SideAdapterCLIPHead": "it predicts masks from queries, whose classes CLIP tells",
     "VPDDepthHead": "it predicts depth",
@@ -162,6 +162,8 @@ def _why_not(decoder: type) -> str | None:
     for cls in decoder.__mro__:
         if cls.__name__ in _REASONS and cls.__module__.startswith("mmseg."):
             return _REASONS[cls.__name__]
+        if any("cls_seg" in names for names in _names_used(cls)):
+            break  # whatever it comes from, it classifies by `cls_seg` itself
     if not _is_decode_head(decoder):
         return "it is not a decode head of MMSegmentation (BaseDecodeHead)"
     if decoder.cls_seg is not BaseDecodeHead.cls_seg:  # type: ignore[attr-defined]

@@ -103,4 +103,6 @@ def _reason(error: Exception) -> str:
     foreign = re.search(r"GLOBAL (\S+)", str(error))
     if foreign:
         return f"It refers to {foreign[1]}, which could run code."
-    return f"It is cut short or no checkpoint: {str(error).partition(chr(10))[0]}"
+    # No more than its first sentence: PyTorch goes on to recommend loading without protection.
+    sentence = str(error).partition("\n")[0].partition(". ")[0]
+    return f"It is cut short or no checkpoint: {sentence}."
