@@ -58,6 +58,8 @@ class PrototypeClassifier(nn.Module):
         update: Settings of what moves the prototypes.
     """
 
+    nonfinite: Tensor
+
     def __init__(
         self,
         embedding: PixelEmbedding,
@@ -75,6 +77,8 @@ class PrototypeClassifier(nn.Module):
         self.clustering = clustering
         self._only_correct = update.pixels == "correct"
         self.iteration = 0
+        # Labelled pixels in training whose embedding was not finite, since somebody last asked.
+        self.register_buffer("nonfinite", torch.zeros(()), persistent=False)
 
     def forward(self, features: Tensor) -> Tensor:
         """Compute logits without labels: no writes, no randomness.
@@ -124,6 +128,8 @@ class PrototypeClassifier(nn.Module):
         alive = self.bank.alive_mask
         has_prototypes = alive.any(dim=1)[labels.clamp(min=0)]
         finite = embeddings.detach().sum(dim=1).isfinite()
+        if self.training:
+            self.nonfinite += ((labels >= 0) & ~finite).sum()
         labels = torch.where(has_prototypes & finite, labels, -1)
         num_pixels = self.clustering.num_pixels
         logits, own, log_partition = self._compare(
@@ -222,6 +228,12 @@ class PrototypeClassifier(nn.Module):
         bank = self.bank
         numbers = class_health(bank.directions, bank.alive_mask, bank.usage)
         return {**numbers, "scale": self.score_scale.value()}
+
+    def take_nonfinite(self) -> int:
+        """Say how many pixels of all ranks were left out for their embedding; counts anew."""
+        count = int(sum_over_ranks(self.nonfinite.clone()))
+        self.nonfinite.zero_()
+        return count
 
     def _embed(self, features: Tensor) -> Tensor:
         embeddings: Tensor = self.embedding(features)

@@ -36,7 +36,8 @@ class PrototypeUpdateHook(Hook):
     ``prototype/live_share``, ``prototype/perplexity`` (of nearest-prototype wins, 1 to K),
     ``prototype/cosine`` and ``prototype/largest_cosine`` (between prototypes of a class), means
     over classes, ``prototype/drift`` (one minus the cosine with where they were, per 1000
-    iterations) and ``prototype/scale``. Before each validation they are listed class by class,
+    iterations), ``prototype/scale`` and ``prototype/nonfinite`` (pixels left out because their
+    embedding was not finite). Before each validation they are listed class by class,
     and go to the backends as ``prototype_classes/<measure>/<class>``. A class whose prototypes
     collapse to one point is named in a warning.
 
@@ -147,6 +148,14 @@ class PrototypeUpdateHook(Hook):
                 if math.isfinite(number):  # perplexity is undefined before the first update
                     runner.message_hub.update_scalar(f"train/{prefix}/{key}", number)
             self._warn_of_collapse(runner, name, health["cosine"])
+            nonfinite = head.prototype_classifier.take_nonfinite()
+            runner.message_hub.update_scalar(f"train/{prefix}/nonfinite", nonfinite)
+            if nonfinite:
+                runner.logger.warning(
+                    f"{nonfinite} pixels of {name} had an embedding that was not finite since the "
+                    "last report. They moved no prototype and had no part in the prototype losses. "
+                    "Lower the learning rate, clip gradients, or look at the loss scale."
+                )
 
     def _warn_of_collapse(self, runner: Runner, head: str, cosine: Tensor) -> None:
         known = self._collapsed.setdefault(head, set())
