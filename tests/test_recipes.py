@@ -178,6 +178,8 @@ def test_twins_differ_in_the_head_alone(name: str) -> None:
     head.update(type="ProtoDecodeHead", decoder=head["type"])
     expected["custom_imports"] = dict(imports=["mmseg_proto"], allow_failed_imports=False)
     expected["default_hooks"]["prototype"] = dict(type="PrototypeUpdateHook")
+    # Same settings; what is saved is the same too.
+    expected["default_hooks"]["checkpoint"]["type"] = "AtomicCheckpointHook"
     paramwise = expected["optim_wrapper"].setdefault("paramwise_cfg", {})
     custom_keys = paramwise.setdefault("custom_keys", {})
     custom_keys["log_scale"] = dict(custom_keys.get("head", {}), decay_mult=0.0)

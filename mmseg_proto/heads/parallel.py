@@ -28,3 +28,22 @@ def from_first_rank(tensor: Tensor) -> Tensor:
     tensor = tensor.contiguous()
     dist.broadcast(tensor, src=0)
     return tensor
+
+
+def classes_that_differ(tensor: Tensor) -> dict[int, list[int]]:
+    """Compare a tensor with rank 0's, bit by bit.
+
+    Every rank gets the same answer, so that all of them can act on it together.
+
+    Args:
+        tensor: One row for each class, shape ``(C, ...)``, fp32.
+
+    Returns:
+        dict[int, list[int]]: Ranks that differ, and their classes that do.
+    """
+    bits = tensor.detach().contiguous().view(torch.int32).flatten(1).to(torch.int64)
+    # Weighted by place, so that values that change places are told apart.
+    places = torch.arange(1, bits.shape[1] + 1, device=bits.device)
+    sums = dist.all_gather((bits * places).sum(dim=1))
+    differ = {rank: (own != sums[0]).nonzero().flatten().tolist() for rank, own in enumerate(sums)}
+    return {rank: classes for rank, classes in differ.items() if classes}

@@ -121,7 +121,7 @@ class AtomicCheckpointHook(CheckpointHook):
         runner = _AtomicRunner(_bare(runner), local=self._local)
         name = self.filename_tmpl.format(step)
         path = self.file_backend.join_path(self.out_dir, name)
-        kept = self._keep(runner, step)
+        outdated = self._keep(runner, step)
         self.last_ckpt = path
         runner.message_hub.update_info("last_ckpt", path)
         try:
@@ -146,14 +146,16 @@ class AtomicCheckpointHook(CheckpointHook):
         part = last.with_name(last.name + _PART)
         part.write_text(path, encoding="utf-8")
         _replace(part, last)
-        for outdated in kept:
-            self._remove(outdated)
+        for old in outdated:
+            self._remove(old)
         self.file_backend.carry_out(keep=runner.written)
 
     def _keep(self, runner: Any, step: int) -> list[int]:
         """Note that a step is kept, and return those that no longer are."""
+        if self.max_keep_ckpts <= 0:
+            return []
         ids = self.keep_ckpt_ids
-        if self.max_keep_ckpts <= 0 or (ids and ids[-1] == step):
+        if ids and ids[-1] == step:
             return []
         outdated = [ids.popleft()] if len(ids) == self.max_keep_ckpts else []
         ids.append(step)

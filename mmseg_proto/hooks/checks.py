@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from mmseg_proto.heads.parallel import classes_that_differ
+
 #: Values and files that a message names before it says "and more".
 _SHOWN = 3
 
@@ -44,6 +46,31 @@ def check_has_prototypes(module: Any, head: str) -> None:
             f"Expected {head} to have prototypes, but none were loaded, so that it can predict "
             "nothing. Test a checkpoint that was trained with prototypes: a softmax checkpoint has "
             "none."
+        )
+
+
+def check_ranks_agree(module: Any, head: str, classes: Sequence[str]) -> None:
+    """Stop on all ranks where the prototypes of one differ from those of rank 0.
+
+    Args:
+        module: The head.
+        head: Name of it in the model, for the message.
+        classes: Names of its classes.
+
+    Raises:
+        RuntimeError: Naming the ranks and the classes.
+    """
+    differ = classes_that_differ(module.prototype_classifier.bank.prototypes)
+    if differ:
+        said = "; ".join(
+            f"rank {rank} in {', '.join(classes[index] for index in indices[:_SHOWN])}"
+            f"{' and more' if len(indices) > _SHOWN else ''}"
+            for rank, indices in differ.items()
+        )
+        raise RuntimeError(
+            f"Expected the prototypes of {head} to be the same on all ranks, but they differ from "
+            f"those of rank 0: {said}. Did ranks start from different weights, or did something "
+            "write to a bank on some of them alone?"
         )
 
 

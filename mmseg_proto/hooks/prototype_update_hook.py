@@ -15,7 +15,7 @@ from mmseg_proto.heads import ProtoDecodeHead
 from mmseg_proto.prototypes import drift
 
 from .checkpoint_files import check_checkpoint_file, check_prototype_shapes
-from .checks import check_class_count, check_has_prototypes, check_labels
+from .checks import check_class_count, check_has_prototypes, check_labels, check_ranks_agree
 from .class_report import report_classes
 from .kmeans_seeding import seed_by_kmeans
 
@@ -47,6 +47,8 @@ class PrototypeUpdateHook(Hook):
     Args:
         interval: Iterations between two health reports. Defaults to None: the interval of the
             runner's `LoggerHook`.
+        check_ranks: Whether to compare the prototypes of all ranks bit by bit after each update,
+            and to stop where one differs. Costs a small collective. Defaults to False.
         trust_checkpoints: Whether to leave that to the host, which on onedl unpickles whatever is
             in the file. Defaults to False.
 
@@ -56,10 +58,17 @@ class PrototypeUpdateHook(Hook):
 
     priority = "ABOVE_NORMAL"
 
-    def __init__(self, interval: int | None = None, *, trust_checkpoints: bool = False) -> None:
+    def __init__(
+        self,
+        interval: int | None = None,
+        *,
+        check_ranks: bool = False,
+        trust_checkpoints: bool = False,
+    ) -> None:
         if interval is not None and interval < 1:
             raise ValueError(f"Expected `interval` to be at least 1, but got {interval}.")
         self.interval = interval
+        self.check_ranks = check_ranks
         self.trust_checkpoints = trust_checkpoints
         self._heads: dict[str, Any] = {}
         self._loss_scale: float | None = None
@@ -125,8 +134,10 @@ class PrototypeUpdateHook(Hook):
             # The scaler lowers its scale exactly when it skips a step.
             before, after = self._loss_scale, _loss_scale(optim_wrapper)
             skipped = before is not None and after is not None and after < before
-            for head in self._heads.values():
+            for name, head in self._heads.items():
                 head.prototype_classifier.end_step(update=not skipped)
+                if self.check_ranks:
+                    check_ranks_agree(head, name, _class_names(runner, head.num_classes))
         if self.every_n_inner_iters(batch_idx, self.interval):
             self._report(runner)
 

@@ -1,6 +1,7 @@
 """Two gloo processes against one: no unused parameter, equal prototypes, the same result."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 from toy import make_samples
 
-import mmseg_proto  # noqa: F401
+from mmseg_proto.hooks.checks import check_ranks_agree
+
+CLASSES = ("sky", "road", "tree", "car")
 
 CONFIG = {
     "type": "ProtoDecodeHead",
@@ -101,3 +104,28 @@ def test_seeds_are_the_same_on_all_ranks(tmp_path: Path) -> None:
         assert torch.equal(value, second[name]), name
     # Class 2 is absent on rank 0 in the first batch, class 3 everywhere.
     assert first["alive"].bool().any(1).tolist() == [True, True, True, False]
+
+
+def compare_ranks(rank: int, folder: str) -> None:
+    """Let rank 1 write to two classes of its bank alone, and write down what each rank says."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    bank, _ = train(rank, seeding={"source": "random"})
+    head = SimpleNamespace(prototype_classifier=SimpleNamespace(bank=bank))
+    check_ranks_agree(head, "decode_head", CLASSES)
+    if rank == 1:
+        bank.prototypes[1, 0, 0] += 1e-7
+        bank.prototypes[3] = bank.prototypes[3].flip(0)  # the same values in other places
+    try:
+        check_ranks_agree(head, "decode_head", CLASSES)
+    except RuntimeError as error:
+        Path(folder, f"{rank}.txt").write_text(str(error))
+    dist.destroy_process_group()
+
+
+@pytest.mark.ddp
+def test_a_rank_that_differs_is_named_on_all_ranks(tmp_path: Path) -> None:
+    spawn(compare_ranks, (str(tmp_path),), nprocs=2)
+    for rank in range(2):
+        said = (tmp_path / f"{rank}.txt").read_text()
+        assert "differ from those of rank 0: rank 1 in road, car. Did ranks start" in said

@@ -19,7 +19,7 @@ from mmseg_proto.hooks import AtomicCheckpointHook
 from mmseg_proto.hooks.random_state_hook import random_state, restore_random_state
 
 ROOT = Path(__file__).parents[2]
-ATOMIC = {
+ATOMIC: dict[str, Any] = {
     "default_hooks.checkpoint.type": "AtomicCheckpointHook",
     "default_hooks.checkpoint.interval": 1,
     "default_hooks.checkpoint.max_keep_ckpts": 1,
@@ -114,6 +114,19 @@ def test_a_checkpoint_is_there_at_every_moment_of_a_write(
         *((f"iter_{i}.pth.part", [f"iter_{i - 1}.pth"], f"iter_{i - 1}.pth") for i in range(2, 5)),
     ]
     assert [path.name for path in Path(runner.work_dir).glob("iter_*")] == ["iter_4.pth"]
+
+
+@pytest.mark.parametrize(("kept", "names"), [(-1, [1, 2, 3, 4]), (2, [3, 4])])
+def test_as_many_checkpoints_are_kept_as_the_host_keeps(
+    kept: int, names: list[int], tmp_path: Path
+) -> None:
+    for kind in ("CheckpointHook", "AtomicCheckpointHook"):
+        hook = "default_hooks.checkpoint"
+        options = {**ATOMIC, f"{hook}.type": kind, f"{hook}.max_keep_ckpts": kept}
+        runner = make_runner(tmp_path / kind, options)
+        runner.train()
+        found = sorted(path.name for path in Path(runner.work_dir).glob("*.pth"))
+        assert found == [f"iter_{name}.pth" for name in names]
 
 
 def test_the_best_checkpoint_is_replaced_not_removed_first(

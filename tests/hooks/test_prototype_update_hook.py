@@ -238,3 +238,11 @@ def test_a_collapsed_class_is_named_once(tmp_path: Path) -> None:
     log = next(Path(runner.log_dir).glob("*.log")).read_text()
     (line,) = [line for line in log.splitlines() if "have collapsed" in line]
     assert "decode_head have collapsed for road:" in line
+
+
+def test_ranks_can_be_compared_after_each_update(tmp_path: Path) -> None:
+    """A single process agrees with itself; several are in tests/heads/test_ddp.py."""
+    options = {"default_hooks.prototype.check_ranks": True}
+    runner = make_runner(tmp_path, options)
+    runner.train()
+    assert runner.iter == 4
