@@ -2,8 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -11,11 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from rich.console import Console
-from rich.progress import track
 
 from mmseg_proto.datasets.ade20k_full import IGNORED, LABEL_FOLDER
 
+from .progress import first_line, map_with_progress
 from .restricted_pickle import load_plain_pickle
 
 INDEX = "index_ade20k.pkl"
@@ -91,7 +89,9 @@ def convert_ade20k_full(root: Path, *, workers: int = 1) -> Conversion:
     sums = {split: np.zeros(len(names) + 1, dtype=np.int64) for split in SPLITS}
     readable = []
     count = partial(_count_pixels, root, len(names))
-    for pair, counted in zip(pairs, _map(count, pairs, workers, "Counting"), strict=True):
+    for pair, counted in zip(
+        pairs, map_with_progress(count, pairs, workers, "Counting"), strict=True
+    ):
         if isinstance(counted, str):
             problems.append(counted)
         else:
@@ -105,7 +105,7 @@ def convert_ade20k_full(root: Path, *, workers: int = 1) -> Conversion:
             f"{len(readable)} of {len(pairs)} could be read. " + " ".join(problems[:3])
         )
     write = partial(_write_ranks, root, _rank_of_index(classes, len(names)))
-    for _ in _map(write, readable, workers, "Writing"):
+    for _ in map_with_progress(write, readable, workers, "Writing"):
         pass
     _write_lists(out, classes, readable, problems)
     return Conversion(classes, readable, problems)
@@ -186,17 +186,15 @@ def _count_pixels(
         path = _mask_path(root, pair)
         counts = np.bincount(read_objects(path, size).reshape(-1))
     except (OSError, ValueError, SyntaxError) as error:
-        return f"{path.relative_to(root)}: {_first_line(error)}"
+        return f"{path.relative_to(root)}: {_what_is_wrong(error)}"
     values = counts.nonzero()[0]
     if values[-1] > num_objects:
         return f"{path.relative_to(root)}: object {values[-1]}, but there are {num_objects}"
     return values, counts[values]
 
 
-def _first_line(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "missing"
-    return f"damaged ({str(error).partition(chr(10))[0]})"
+def _what_is_wrong(error: Exception) -> str:
+    return "missing" if isinstance(error, FileNotFoundError) else f"damaged ({first_line(error)})"
 
 
 def _rank(
@@ -247,21 +245,3 @@ def _write_lines(path: Path, lines: Sequence[str]) -> None:
     part = path.with_suffix(".part")
     part.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     os.replace(part, path)
-
-
-def _map(
-    function: Callable[[Pair], Any], pairs: Sequence[Pair], workers: int, title: str
-) -> Iterator[Any]:
-    """Results in the order of the pairs, with a progress bar on stderr."""
-    bar = partial(
-        track,
-        description=title,
-        total=len(pairs),
-        console=Console(stderr=True),
-        show_speed=False,
-    )
-    if workers <= 1:
-        yield from bar(map(function, pairs))
-        return
-    with ProcessPoolExecutor(workers) as pool:
-        yield from bar(pool.map(function, pairs, chunksize=16))

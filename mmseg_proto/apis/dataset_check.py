@@ -1,7 +1,6 @@
 """Looks at every pair of a config's data sets before anything is trained on them."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,13 +12,12 @@ from mmengine.registry import init_default_scope
 from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import DATASETS
 from PIL import Image, UnidentifiedImageError
-from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from mmseg_proto.datasets import LoadWideAnnotations
 
 from .config_swap import last_stage
+from .progress import first_line, map_with_progress
 
 #: Values of a file that a message names before it says "and more".
 _SHOWN = 5
@@ -127,7 +125,7 @@ def look_at_pair(
     try:
         labels = load({**info, "seg_fields": []})["gt_seg_map"].astype(np.int64)
     except (OSError, ValueError, AssertionError, IndexError) as error:
-        return nothing._replace(problem=f"{label}: cannot be loaded ({_first_line(error)})")
+        return nothing._replace(problem=f"{label}: cannot be loaded ({first_line(error)})")
     if labels.ndim != 2:
         return nothing._replace(problem=f"{label}: {labels.shape[-1]} channels, expected one")
     return _count(label, labels, num_classes, ignore_index)
@@ -162,7 +160,7 @@ def _check_split(name: str, dataset: Any, look: Any, num_classes: int, workers: 
         problems.append(f"{type(dataset).__name__} has no pairs")
     pixels = np.zeros(num_classes, dtype=np.int64)
     images, ignored = pixels.copy(), 0
-    for report in _map(look, pairs, workers, f"Looking at {name}"):
+    for report in map_with_progress(look, pairs, workers, f"Looking at {name}"):
         if report.problem:
             problems.append(report.problem)
         pixels += report.pixels
@@ -200,22 +198,7 @@ def _picture(path: str) -> tuple[tuple[int, int], str] | str:
     except UnidentifiedImageError:
         return "no picture"
     except (OSError, ValueError, SyntaxError) as error:
-        return f"damaged ({_first_line(error)})"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
-
-
-def _map(look: Any, pairs: Sequence[Any], workers: int, title: str) -> Iterator[PairReport]:
-    bar = partial(
-        track, description=title, total=len(pairs), console=Console(stderr=True), show_speed=False
-    )
-    if workers <= 1:
-        yield from bar(map(look, pairs))
-        return
-    with ProcessPoolExecutor(workers) as pool:
-        yield from bar(pool.map(look, pairs, chunksize=8))
+        return f"damaged ({first_line(error)})"
 
 
 def as_data(report: SplitReport) -> dict[str, Any]:

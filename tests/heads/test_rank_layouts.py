@@ -10,7 +10,7 @@ from mmengine.registry import init_default_scope
 from rank_pool import CLASSES, RankPool, Run, train
 
 
-@pytest.fixture(scope="module", params=[2, 3, 4])
+@pytest.fixture(scope="module", params=[2, 3, pytest.param(4, marks=pytest.mark.slow)])
 def pool(request: pytest.FixtureRequest) -> Iterator[RankPool]:
     init_default_scope("mmseg")
     made = RankPool(request.param)
