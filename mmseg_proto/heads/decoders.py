@@ -9,6 +9,8 @@ from typing import Any
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 
+from mmseg_proto.ops import expect_number
+
 _EXAMPLES = "FCNHead, UPerHead or SegformerHead"
 _K_NET = "K-Net's kernels are its classifier, refined for each image"
 #: Heads of the host without a classifier over pixel features that prototypes could replace.
@@ -109,6 +111,20 @@ def check_arguments(decoder: type, arguments: dict[str, Any], own: set[str]) -> 
         f"Expected arguments of {decoder.__name__} or of ProtoDecodeHead "
         f"({', '.join(sorted(own))}), but got unknown {', '.join(unknown)}.{suggestion}"
     )
+
+
+def check_labels_of_config(num_classes: Any, ignore_index: Any) -> None:
+    """Refuse a number of classes or an ignored label on which the host would stumble later.
+
+    Raises:
+        TypeError: If either is no whole number.
+        ValueError: If there is no class.
+    """
+    expect_number("num_classes", num_classes, whole=True)
+    if ignore_index is not None:
+        expect_number("ignore_index", ignore_index, whole=True)
+    if num_classes < 1:
+        raise ValueError(f"Expected `num_classes` to be at least 1, but got {num_classes}.")
 
 
 def refuse_binary(out_channels: int | None, num_classes: int | None) -> None:

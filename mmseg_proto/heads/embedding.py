@@ -21,6 +21,9 @@ class PixelEmbedding(nn.Module):
         projection: Settings of the projection; None for no projection.
         feature_norm: mmcv config of a norm layer over channels, such as ``dict(type='LN')``; None
             for no norm.
+
+    Raises:
+        TypeError: If `feature_norm` is no norm config.
     """
 
     def __init__(
@@ -43,6 +46,11 @@ class PixelEmbedding(nn.Module):
             self.projection = nn.Sequential(*layers)
         self.norm: nn.Module = nn.Identity()
         if feature_norm is not None:
+            if not isinstance(feature_norm, Mapping) or "type" not in feature_norm:
+                raise TypeError(
+                    "Expected `feature_norm` to be a norm config such as dict(type='LN'), or None, "
+                    f"but got {feature_norm!r}."
+                )
             self.norm = build_norm_layer(dict(feature_norm), self.channels)[1]
 
     @property

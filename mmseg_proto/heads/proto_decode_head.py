@@ -10,13 +10,14 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from mmseg_proto.losses import repair_class_weighted_losses
+from mmseg_proto.losses import PixelPrototypeLoss, repair_class_weighted_losses
 from mmseg_proto.ops import sample_labels
 from mmseg_proto.prototypes import PrototypeBank
 
 from .classifier import LabelledPixels, PrototypeClassifier
 from .decoders import (
     check_arguments,
+    check_labels_of_config,
     no_classifier_error,
     refuse_binary,
     resolve_decoder,
@@ -108,11 +109,14 @@ class ProtoDecodeHead(_Decoder):
         check_arguments(
             resolve_decoder(decoder), decoder_arguments, own - {"self", "decoder_arguments"}
         )
+        check_labels_of_config(
+            decoder_arguments.get("num_classes"), decoder_arguments.get("ignore_index")
+        )
         refuse_binary(decoder_arguments.get("out_channels"), decoder_arguments.get("num_classes"))
         super().__init__(**decoder_arguments)
         self._remove_softmax_classifier()
         self.loss_decode: nn.Module = repair_class_weighted_losses(self.loss_decode)
-        self.loss_prototype = MODELS.build({"type": "PixelPrototypeLoss", **(loss_prototype or {})})
+        self.loss_prototype = _build_loss(loss_prototype)
         settings = None
         if projection is not None:
             settings = read_settings(ProjectionSettings, projection, "projection")
@@ -281,6 +285,21 @@ class ProtoDecodeHead(_Decoder):
         refuse_binary(self.out_channels, self.num_classes)
         del self.conv_seg
         self.init_cfg: Any = without_conv_seg(self.init_cfg)
+
+
+def _build_loss(config: Mapping[str, Any] | None) -> Any:
+    """Build the prototype losses, with a message for keys that are none."""
+    if config is not None and not isinstance(config, Mapping):
+        raise TypeError(f"Expected `loss_prototype` to be a dict, but got {config!r}.")
+    config = {"type": "PixelPrototypeLoss", **(config or {})}
+    loss = MODELS.get(config["type"]) if isinstance(config["type"], str) else config["type"]
+    known = set(inspect.signature(loss).parameters) if loss is PixelPrototypeLoss else set(config)
+    unknown = sorted(set(config) - known - {"type"})
+    if unknown:
+        raise TypeError(
+            f"Expected the keys of `loss_prototype` to be among {sorted(known)}, but got {unknown}."
+        )
+    return MODELS.build(config)
 
 
 @cache

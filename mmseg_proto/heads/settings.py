@@ -3,9 +3,9 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
-from mmseg_proto.ops import ASSIGNMENTS
+from mmseg_proto.ops import ASSIGNMENTS, expect_number
 
 T = TypeVar("T")
 
@@ -196,7 +196,7 @@ def read_settings(kind: type[T], values: Mapping[str, Any] | None, name: str) ->
         T: The settings.
 
     Raises:
-        TypeError: If `values` is no dict or has unknown keys.
+        TypeError: If `values` is no dict, has unknown keys, or a value is of another type.
         ValueError: If a value is out of range.
     """
     values = {} if values is None else values
@@ -208,4 +208,20 @@ def read_settings(kind: type[T], values: Mapping[str, Any] | None, name: str) ->
     unknown = sorted(set(values) - set(known))
     if unknown:
         raise TypeError(f"Expected the keys of `{name}` to be among {known}, but got {unknown}.")
+    for field in fields(kind):  # type: ignore[arg-type]
+        if field.name in values:
+            _check_type(f"{name}.{field.name}", values[field.name], field.type)
     return kind(**values)
+
+
+def _check_type(name: str, value: Any, annotation: Any) -> None:
+    """Compare a value with the annotation of its field: a plain type, or one and None."""
+    kinds = get_args(annotation) or (annotation,)
+    if value is None and type(None) in kinds:
+        return
+    kind = kinds[0]
+    if kind in (int, float):
+        expect_number(name, value, whole=kind is int)
+    elif not isinstance(value, kind):
+        expected = {bool: "True or False", str: "a string"}[kind]
+        raise TypeError(f"Expected `{name}` to be {expected}, but got {value!r}.")

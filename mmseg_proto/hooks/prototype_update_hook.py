@@ -12,6 +12,7 @@ from mmseg.registry import HOOKS
 from torch import Tensor, nn
 
 from mmseg_proto.heads import ProtoDecodeHead
+from mmseg_proto.ops import expect_number
 from mmseg_proto.prototypes import drift
 
 from .checkpoint_files import check_checkpoint_file, check_prototype_shapes
@@ -53,6 +54,7 @@ class PrototypeUpdateHook(Hook):
             in the file. Defaults to False.
 
     Raises:
+        TypeError: If `interval` is no whole number.
         ValueError: If `interval` is below 1.
     """
 
@@ -65,6 +67,8 @@ class PrototypeUpdateHook(Hook):
         check_ranks: bool = False,
         trust_checkpoints: bool = False,
     ) -> None:
+        if interval is not None:
+            expect_number("interval", interval, whole=True)
         if interval is not None and interval < 1:
             raise ValueError(f"Expected `interval` to be at least 1, but got {interval}.")
         self.interval = interval

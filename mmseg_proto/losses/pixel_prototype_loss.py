@@ -9,7 +9,7 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from mmseg_proto.ops import BalancedDraw, segment_count
+from mmseg_proto.ops import BalancedDraw, expect_number, segment_count
 
 
 def pixel_weights(
@@ -101,6 +101,7 @@ class PixelPrototypeLoss(nn.Module):
             equal weight. Defaults to 1.
 
     Raises:
+        TypeError: If an argument is no number.
         ValueError: If a weight or `warmup_iterations` is negative, the temperature is not
             positive, or `class_balance` is outside [0, 1].
     """
@@ -114,6 +115,15 @@ class PixelPrototypeLoss(nn.Module):
         class_balance: float = 1.0,
     ) -> None:
         super().__init__()
+        numbers = {
+            "contrast_weight": contrast_weight,
+            "distance_weight": distance_weight,
+            "temperature": temperature,
+            "class_balance": class_balance,
+        }
+        for name, value in numbers.items():
+            expect_number(f"loss_prototype.{name}", value)
+        expect_number("loss_prototype.warmup_iterations", warmup_iterations, whole=True)
         if contrast_weight < 0 or distance_weight < 0:
             raise ValueError(
                 "Expected `contrast_weight` and `distance_weight` to be at least 0, but got "

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmseg_proto.ops import expect_number
+
 from .statistics import PrototypeStatistics
 
 #: Memory of the usage shares, in updates of a class: long enough to smooth single images.
@@ -58,6 +60,7 @@ class PrototypeBank(nn.Module):
             ``min(decay, (n + 1) / (n + w))`` of itself. Defaults to None: `decay` from the start.
 
     Raises:
+        TypeError: If `decay` is no number.
         ValueError: If a size is below 1, `decay` is outside [0, 1] or `clock` is not above 1.
     """
 
@@ -81,6 +84,7 @@ class PrototypeBank(nn.Module):
                 raise ValueError(
                     f"Expected `{name}` to be a whole number above 0, but got {size!r}."
                 )
+        expect_number("decay", decay)
         if not 0 <= decay <= 1:
             raise ValueError(
                 "Expected `decay` (weight of the old prototype) to be between 0 and 1, "

@@ -246,3 +246,8 @@ def test_ranks_can_be_compared_after_each_update(tmp_path: Path) -> None:
     runner = make_runner(tmp_path, options)
     runner.train()
     assert runner.iter == 4
+
+
+def test_an_interval_that_is_no_number_is_named() -> None:
+    with pytest.raises(TypeError, match=r"`interval` to be a whole number, but got '50' \(str\)"):
+        PrototypeUpdateHook(interval="50")  # type: ignore[arg-type]
