@@ -102,7 +102,10 @@ def _is_zip(path: Path) -> bool:
 def _reason(error: Exception) -> str:
     foreign = re.search(r"GLOBAL (\S+)", str(error))
     if foreign:
-        return f"It refers to {foreign[1]}, which could run code."
+        return (
+            f"It refers to {foreign[1]}, which could run code. If you made the file yourself, "
+            "training and testing take it with default_hooks.prototype.trust_checkpoints=True."
+        )
     # No more than its first sentence: PyTorch goes on to recommend loading without protection.
     sentence = str(error).partition("\n")[0].partition(". ")[0]
     return f"It is cut short or no checkpoint: {sentence}."

@@ -15,7 +15,7 @@ import torch
 from mmengine.runner import Runner
 from toy_runner import make_runner
 
-from mmseg_proto.hooks import AtomicCheckpointHook
+from mmseg_proto.hooks import AtomicCheckpointHook, PrototypeUpdateHook
 from mmseg_proto.hooks.random_state_hook import random_state, restore_random_state
 
 ROOT = Path(__file__).parents[2]
@@ -213,6 +213,16 @@ def test_unreadable_checkpoints_are_refused_before_anything_is_loaded(
         (runner.test if use == "test" else runner.train)()
     assert not (tmp_path / "trace").exists()
     _assert_equal(runner.model.state_dict(), before)
+
+
+def test_a_checkpoint_that_is_trusted_is_left_to_the_host(tmp_path: Path) -> None:
+    path = _saved(tmp_path)
+    saved = torch.load(path, weights_only=True)
+    torch.save({**saved, "made_with": Path("a path, which is no weight")}, path)
+    runner = make_runner(tmp_path, {"load_from": str(path), "resume": True})
+    with pytest.raises(ValueError, match=r"refers to pathlib\.\w+, .*trust_checkpoints=True\.$"):
+        runner.train()
+    PrototypeUpdateHook(trust_checkpoints=True).before_run(runner)
 
 
 def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
