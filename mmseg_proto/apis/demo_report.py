@@ -21,6 +21,7 @@ _MEANING = {
     "largest_cosine": "cosine of the two most alike prototypes of a class",
     "drift": "turn of a prototype in 1000 iterations (1 - cosine)",
     "scale": "learned scale from cosines to logits",
+    "nonfinite": "pixels left out, their embedding not finite",
 }
 _ZOOM = 3
 _GAP = 6
