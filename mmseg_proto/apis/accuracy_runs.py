@@ -17,6 +17,8 @@ from mmseg_proto.heads import ProtoDecodeHead
 from mmseg_proto.ops import nearest_prototypes
 from mmseg_proto.prototypes import usage_perplexity
 
+from .whole_files import written_whole
+
 #: Validations in a run, evenly spread; the last one is the result.
 _VALIDATIONS = 4
 _TRAIN_SEQUENCES = ("0001TP", "0006R0", "0016E5")
@@ -190,9 +192,8 @@ def run_to_file(file: Path, threads: int, *arguments: Any) -> None:
     torch.set_num_threads(threads)
     result = run(*arguments)
     file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_suffix(".part")
-    unfinished.write_text(json.dumps(result, indent=1), encoding="utf-8")
-    unfinished.replace(file)
+    with written_whole(file) as draft:
+        draft.write_text(json.dumps(result, indent=1), encoding="utf-8")
 
 
 @torch.no_grad()

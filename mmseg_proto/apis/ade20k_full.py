@@ -1,7 +1,6 @@
 """Converts the official release of ADE20K-full to label maps that hold the rank of each class."""
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -15,6 +14,7 @@ from mmseg_proto.datasets.ade20k_full import IGNORED, LABEL_FOLDER
 
 from .progress import first_line, map_with_progress
 from .restricted_pickle import load_plain_pickle
+from .whole_files import written_whole
 
 INDEX = "index_ade20k.pkl"
 SPLITS = ("training", "validation")
@@ -215,9 +215,8 @@ def _rank_of_index(classes: Iterable[RankedClass], num_objects: int) -> Labels:
 def _write_ranks(root: Path, ranks: Labels, pair: Pair) -> None:
     path = root / LABEL_FOLDER / pair.split / f"{pair.stem}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    Image.fromarray(ranks[read_objects(_mask_path(root, pair))]).save(part, format="PNG")
-    os.replace(part, path)
+    with written_whole(path) as draft:
+        Image.fromarray(ranks[read_objects(_mask_path(root, pair))]).save(draft, format="PNG")
 
 
 def _lists(out: Path) -> dict[str, Path]:
@@ -242,6 +241,5 @@ def _write_lists(
 
 
 def _write_lines(path: Path, lines: Sequence[str]) -> None:
-    part = path.with_suffix(".part")
-    part.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    os.replace(part, path)
+    with written_whole(path) as draft:
+        draft.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

@@ -1,6 +1,5 @@
 """Converts the HRNet-W48 that the authors of the paper released (tfzhou/ProtoSeg)."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,8 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 from mmseg_proto.hooks.checkpoint_files import load_weights
+
+from .whole_files import written_whole
 
 _HEAD = "decode_head."
 _CLASSIFIER = f"{_HEAD}prototype_classifier."
@@ -115,15 +116,9 @@ def write_converted(converted: Converted, paths: tuple[Path, Path]) -> None:
         paths: Where to, from `output_paths`.
     """
     paths[0].parent.mkdir(parents=True, exist_ok=True)
-    parts = [path.with_name(f"{path.name}.part") for path in paths]
-    try:
-        parts[0].write_text(converted.config.pretty_text, encoding="utf-8")
-        torch.save({"meta": {}, "state_dict": converted.state}, parts[1])
-        for part, path in zip(parts, paths, strict=True):
-            os.replace(part, path)
-    finally:
-        for part in parts:
-            part.unlink(missing_ok=True)
+    with written_whole(paths[0]) as config, written_whole(paths[1]) as checkpoint:
+        config.write_text(converted.config.pretty_text, encoding="utf-8")
+        torch.save({"meta": {}, "state_dict": converted.state}, checkpoint)
 
 
 def _own_keys(state: Any) -> dict[str, Tensor]:

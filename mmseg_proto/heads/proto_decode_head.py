@@ -33,6 +33,7 @@ from .settings import (
     SeedingSettings,
     UpdateSettings,
     read_settings,
+    refuse_unknown_keys,
 )
 
 if TYPE_CHECKING:
@@ -293,12 +294,9 @@ def _build_loss(config: Mapping[str, Any] | None) -> Any:
         raise TypeError(f"Expected `loss_prototype` to be a dict, but got {config!r}.")
     config = {"type": "PixelPrototypeLoss", **(config or {})}
     loss = MODELS.get(config["type"]) if isinstance(config["type"], str) else config["type"]
-    known = set(inspect.signature(loss).parameters) if loss is PixelPrototypeLoss else set(config)
-    unknown = sorted(set(config) - known - {"type"})
-    if unknown:
-        raise TypeError(
-            f"Expected the keys of `loss_prototype` to be among {sorted(known)}, but got {unknown}."
-        )
+    if loss is PixelPrototypeLoss:
+        known = sorted(inspect.signature(loss).parameters)
+        refuse_unknown_keys(config.keys() - {"type"}, known, "loss_prototype")
     return MODELS.build(config)
 
 

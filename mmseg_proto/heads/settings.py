@@ -1,7 +1,7 @@
 """Checked settings behind the nested dicts of a `ProtoDecodeHead` config."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar, get_args
 
@@ -205,13 +205,27 @@ def read_settings(kind: type[T], values: Mapping[str, Any] | None, name: str) ->
         raise TypeError(
             f"Expected `{name}` to be a dict with keys among {known}, but got {values!r}."
         )
-    unknown = sorted(set(values) - set(known))
-    if unknown:
-        raise TypeError(f"Expected the keys of `{name}` to be among {known}, but got {unknown}.")
+    refuse_unknown_keys(values, known, name)
     for field in fields(kind):  # type: ignore[arg-type]
         if field.name in values:
             _check_type(f"{name}.{field.name}", values[field.name], field.type)
     return kind(**values)
+
+
+def refuse_unknown_keys(values: Iterable[str], known: Sequence[str], name: str) -> None:
+    """Refuse keys that a config dict does not have.
+
+    Args:
+        values: The config dict.
+        known: Keys that it may have.
+        name: Name of the argument, for the message.
+
+    Raises:
+        TypeError: Naming the unknown keys.
+    """
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise TypeError(f"Expected the keys of `{name}` to be among {known}, but got {unknown}.")
 
 
 def _check_type(name: str, value: Any, annotation: Any) -> None:

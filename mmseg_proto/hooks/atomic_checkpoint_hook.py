@@ -118,7 +118,8 @@ class AtomicCheckpointHook(CheckpointHook):
                 runner.logger.warning(f"Removed {left}, which an earlier run left half-written.")
 
     def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict[str, Any]) -> None:
-        runner = _AtomicRunner(_bare(runner), local=self._local)
+        if not isinstance(runner, _AtomicRunner):  # it is one after a best checkpoint
+            runner = _AtomicRunner(runner, local=self._local)
         name = self.filename_tmpl.format(step)
         path = self.file_backend.join_path(self.out_dir, name)
         outdated = self._keep(runner, step)
@@ -177,10 +178,6 @@ class AtomicCheckpointHook(CheckpointHook):
             self.file_backend.forget()
             raise
         self.file_backend.carry_out(keep=runner.written)
-
-
-def _bare(runner: Any) -> Any:
-    return runner._runner if isinstance(runner, _AtomicRunner) else runner
 
 
 def _replace(part: Path, path: Path) -> None:

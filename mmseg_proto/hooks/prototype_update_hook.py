@@ -69,8 +69,8 @@ class PrototypeUpdateHook(Hook):
     ) -> None:
         if interval is not None:
             expect_number("interval", interval, whole=True)
-        if interval is not None and interval < 1:
-            raise ValueError(f"Expected `interval` to be at least 1, but got {interval}.")
+            if interval < 1:
+                raise ValueError(f"Expected `interval` to be at least 1, but got {interval}.")
         self.interval = interval
         self.check_ranks = check_ranks
         self.trust_checkpoints = trust_checkpoints
