@@ -13,6 +13,7 @@ from torch import Tensor
 from toy import make_samples
 
 import mmseg_proto  # noqa: F401
+from mmseg_proto.hooks.kmeans_seeding import kmeans_centres
 
 CLASSES, CHANNELS = 4, 5
 CONFIG = {
@@ -26,8 +27,6 @@ CONFIG = {
     "num_prototypes": 3,
     "norm_cfg": None,
     "decay": 0.9,
-    # The pool that other seeds are drawn from depends on how pixels are split.
-    "seeding": {"source": "random"},
 }
 
 
@@ -39,12 +38,14 @@ class Run(NamedTuple):
         shares: Pixels of each rank, at least 1 each.
         steps: Training steps; features differ from step to step.
         seed: Seed of the features.
+        source: Where prototypes start, as in the head's `seeding`.
     """
 
     labels: list[int]
     shares: list[int]
     steps: int
     seed: int
+    source: str = "data"
 
 
 class Outcome(NamedTuple):
@@ -70,19 +71,29 @@ def train(run: Run, start: int, stop: int) -> Outcome:
     Returns:
         Outcome: What it comes to.
     """
-    head: Any = MODELS.build(CONFIG)
+    head: Any = MODELS.build({**CONFIG, "seeding": {"source": run.source, "candidates": 4}})
     head.attach_hook()
     classifier = head.prototype_classifier
+    labels = torch.tensor(run.labels[start:stop])
+
+    def features(step: int) -> Tensor:
+        generator = torch.Generator().manual_seed(run.seed + step)
+        drawn = torch.randn(CHANNELS, len(run.labels), generator=generator)
+        return drawn[None, :, None, start:stop]
+
+    if run.source == "kmeans":
+        generator = torch.Generator().manual_seed(run.seed)
+        pixels = [head.embed([features(-i)], make_samples(labels[None, None])) for i in (1, 2)]
+        drawn = [classifier.seeder.draw(*part, generator) for part in pixels]
+        candidates, mask = (torch.cat(parts, dim=1) for parts in zip(*drawn, strict=True))
+        classifier.seeder.seed_from_clusters(candidates, mask, kmeans_centres)
     assigned = []
     for step in range(run.steps):
-        generator = torch.Generator().manual_seed(run.seed + step)
-        features = torch.randn(CHANNELS, len(run.labels), generator=generator)[:, start:stop]
-        labels = torch.tensor(run.labels[start:stop])
         classifier.begin_step(step)
-        head.loss([features[None, :, None]], make_samples(labels[None, None]), {})
+        head.loss([features(step)], make_samples(labels[None, None]), {})
         # What the losses saw: once more, without keeping sums.
         pixel_labels = torch.where(labels == 255, -1, labels)
-        _, pixels = classifier.forward_labelled(features[None, :, None], pixel_labels, 0.1)
+        _, pixels = classifier.forward_labelled(features(step), pixel_labels, 0.1)
         cosine = classifier.assign(pixels, keep=False).detach()
         assigned.append(torch.where(pixel_labels >= 0, cosine, 0.0))
         classifier.end_step(update=True)

@@ -4,11 +4,16 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from mmengine.dist import is_main_process
+from mmengine.dist import get_rank, is_main_process
 from torch import Tensor
 
 from mmseg_proto.ops import segment_count
-from mmseg_proto.prototypes import PrototypeBank, draw_candidates, extend_by_kmeans_plus_plus
+from mmseg_proto.prototypes import (
+    NO_CANDIDATE,
+    PrototypeBank,
+    draw_candidates,
+    extend_by_kmeans_plus_plus,
+)
 
 from .parallel import concatenate_ranks, from_first_rank, sum_over_ranks
 from .settings import SeedingSettings
@@ -84,12 +89,12 @@ class PrototypeSeeder:
         classes = (present & ~bank.alive_mask.all(dim=1)).nonzero().squeeze(1)
         if len(classes):
             generator = torch.Generator().manual_seed(settings.seed + (self._due_at or 0))
-            candidates, mask = draw_candidates(
+            candidates, mask = _draw_from_ranks(
                 embeddings, labels, classes, settings.candidates, generator
             )
             prototypes, alive = extend_by_kmeans_plus_plus(
-                concatenate_ranks(candidates, dim=1),
-                concatenate_ranks(mask, dim=1),
+                candidates,
+                mask,
                 bank.directions[classes].float().cpu(),
                 bank.alive_mask[classes].cpu(),
                 generator,
@@ -107,20 +112,22 @@ class PrototypeSeeder:
     ) -> tuple[Tensor, Tensor]:
         """Draw candidates of all classes from one batch of a pass over the data.
 
+        All ranks have to call it equally often, each with its part of the batch.
+
         Args:
             embeddings: Unit-norm embeddings, shape ``(N, D)``.
             labels: Class of each pixel, shape ``(N,)``, -1 for ignored ones.
-            generator: Source of randomness, on the CPU.
+            generator: Source of randomness, on the CPU, in the same state on all ranks.
 
         Returns:
-            tuple[Tensor, Tensor]: Candidates ``(C, P, D)`` and the mask of the real ones
-            ``(C, P)``, on the CPU. P is such that all batches together give about `candidates`,
-            and one batch enough for a class that is in no other.
+            tuple[Tensor, Tensor]: Candidates of all ranks ``(C, P, D)`` and the mask of the real
+            ones ``(C, P)``, on the CPU. P is such that all batches together give about
+            `candidates`, and one batch enough for a class that is in no other.
         """
         num_classes, num_prototypes = self._bank.shape
         settings = self.settings
         limit = max(2 * num_prototypes, -(-settings.candidates // settings.batches))
-        return draw_candidates(embeddings, labels, torch.arange(num_classes), limit, generator)
+        return _draw_from_ranks(embeddings, labels, torch.arange(num_classes), limit, generator)
 
     def seed_from_clusters(
         self, candidates: Tensor, mask: Tensor, cluster: Callable[[Tensor, int, int], Tensor]
@@ -128,13 +135,12 @@ class PrototypeSeeder:
         """Seed all classes at once from the centres of clusters.
 
         Args:
-            candidates: Candidates of this rank, shape ``(C, P, D)``, on the CPU.
+            candidates: Candidates of all ranks, shape ``(C, P, D)``, on the CPU.
             mask: Which of them are real, shape ``(C, P)``, bool.
             cluster: From points ``(P, D)``, the number of clusters and a seed to centres
                 ``(at most that many, D)``. Called on the first rank only.
         """
         bank = self._bank
-        candidates, mask = concatenate_ranks(candidates, dim=1), concatenate_ranks(mask, dim=1)
         prototypes, alive = torch.zeros_like(bank.prototypes.cpu()), bank.alive_mask.cpu()
         if is_main_process():
             for c, (points, real) in enumerate(zip(candidates, mask, strict=True)):
@@ -153,3 +159,38 @@ class PrototypeSeeder:
         alive = torch.ones(self._bank.shape, dtype=torch.bool)
         self._bank.seed(torch.arange(self._bank.shape[0]), F.normalize(directions, dim=-1), alive)
         self.refresh()
+
+
+def _draw_from_ranks(
+    embeddings: Tensor, labels: Tensor, classes: Tensor, limit: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Draw the candidates that one process would draw from the pixels of all ranks.
+
+    All ranks shuffle the pixels of all of them alike, keep the first of each class, and meet with
+    as many candidates as one process has: the result does not depend on how pixels are split.
+
+    Args:
+        embeddings: Unit-norm embeddings of this rank, shape ``(N, D)``.
+        labels: Their classes, shape ``(N,)``, -1 for ignored ones.
+        classes: Classes to draw for, shape ``(M,)``, the same on all ranks.
+        limit: Largest number of candidates a class.
+        generator: Source of randomness, on the CPU, in the same state on all ranks.
+
+    Returns:
+        tuple[Tensor, Tensor]: Candidates ``(M, limit, D)`` in fp32 on the CPU and the mask of the
+        real ones ``(M, limit)``, the same on all ranks.
+    """
+    counts = concatenate_ranks(torch.tensor([len(labels)]), dim=0)
+    start = int(counts[: get_rank()].sum())
+    # The inverse of a random order is the place in it.
+    priority = torch.randperm(int(counts.sum()), generator=generator).argsort()
+    own, places = draw_candidates(
+        embeddings, labels, classes, limit, priority[start : start + len(labels)]
+    )
+    everyone = concatenate_ranks(places, dim=1).sort(dim=1).values[:, :limit].contiguous()
+    # Each candidate that made it has one owner, the others add zeros.
+    slots = torch.searchsorted(everyone, places)
+    chosen = (places != NO_CANDIDATE) & (slots < limit)
+    candidates = torch.zeros_like(own)
+    candidates[chosen.nonzero()[:, 0], slots[chosen]] = own[chosen]
+    return sum_over_ranks(candidates), everyone != NO_CANDIDATE

@@ -9,10 +9,11 @@ from .health import (
     live_share,
     usage_perplexity,
 )
-from .seeding import draw_candidates, extend_by_kmeans_plus_plus
+from .seeding import NO_CANDIDATE, draw_candidates, extend_by_kmeans_plus_plus
 from .statistics import PrototypeStatistics, collect_statistics
 
 __all__ = [
+    "NO_CANDIDATE",
     "PrototypeBank",
     "PrototypeStatistics",
     "class_health",

@@ -18,11 +18,15 @@ _PIXELS_PER_PROTOTYPE = 8
 _NEW_LOOK = 0.25
 
 
+#: Priority of a candidate that does not exist; it comes after all others.
+NO_CANDIDATE = torch.iinfo(torch.int64).max
+
+
 @torch.no_grad()
 def draw_candidates(
-    embeddings: Tensor, labels: Tensor, classes: Tensor, limit: int, generator: torch.Generator
+    embeddings: Tensor, labels: Tensor, classes: Tensor, limit: int, priority: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Draw up to `limit` random pixels of each class.
+    """Take the pixels of each class that come first, up to `limit` of them.
 
     Reads pixel counts on the host, so it belongs to the rare iterations in which seeding happens.
 
@@ -31,25 +35,28 @@ def draw_candidates(
         labels: Class of each pixel, shape ``(N,)``, int64 in ``[-1, C)``.
         classes: Classes to draw for, shape ``(M,)``, int64.
         limit: Largest number of pixels a class, at least 1.
-        generator: Source of randomness, on the CPU.
+        priority: Place of each pixel in a random order, shape ``(N,)``, int64, all different, on
+            the CPU.
 
     Returns:
         tuple[Tensor, Tensor]: Candidates ``(M, limit, D)`` in fp32 on the CPU, zero where a class
-        has fewer pixels, and a mask ``(M, limit)`` of the real ones.
+        has fewer pixels, and their priorities ``(M, limit)``, rising, `NO_CANDIDATE` where there
+        is none.
     """
     candidates = torch.zeros(len(classes), limit, embeddings.shape[1])
-    labels = labels.cpu()
-    order = torch.randperm(len(labels), generator=generator)
-    shuffled = labels[order]
+    places = torch.full((len(classes), limit), NO_CANDIDATE)
+    order = priority.argsort()
+    shuffled = labels.cpu()[order]
     by_class = torch.argsort(shuffled, stable=True)
     ranked = shuffled[by_class].contiguous()
     first = torch.searchsorted(ranked, classes.cpu())
     size = torch.searchsorted(ranked, classes.cpu(), right=True) - first
-    mask = torch.arange(limit) < size[:, None]
-    position = (first[:, None] + torch.arange(limit))[mask]
+    real = torch.arange(limit) < size[:, None]
+    position = (first[:, None] + torch.arange(limit))[real]
     pixels = order[by_class[position]]
-    candidates[mask] = embeddings[pixels.to(embeddings.device)].float().cpu()
-    return candidates, mask
+    candidates[real] = embeddings[pixels.to(embeddings.device)].float().cpu()
+    places[real] = priority[pixels]
+    return candidates, places
 
 
 @torch.no_grad()

@@ -29,7 +29,13 @@ def runs(draw: st.DrawFn, ranks: int) -> Run:
         values = st.sampled_from([*seen, 255])
         labels += draw(st.lists(values, min_size=share, max_size=share))
         shares.append(share)
-    return Run(labels, shares, steps=draw(st.integers(1, 3)), seed=draw(st.integers(0, 10**6)))
+    return Run(
+        labels,
+        shares,
+        steps=draw(st.integers(1, 3)),
+        seed=draw(st.integers(10, 10**6)),
+        source=draw(st.sampled_from(["data", "kmeans", "random"])),
+    )
 
 
 def check(pool: RankPool, run: Run) -> None:
@@ -73,7 +79,8 @@ def test_two_hundred_random_layouts(pool: RankPool) -> None:
 
 
 @pytest.mark.ddp
-def test_fifty_updates_with_ragged_shares(pool: RankPool) -> None:
+@pytest.mark.parametrize("source", ["data", "random"])
+def test_fifty_updates_with_ragged_shares(pool: RankPool, source: str) -> None:
     """The last rank has one pixel, the first no class 0, and there is one that has none at all."""
     generator = torch.Generator().manual_seed(0)
     shares = [9, *[6] * (pool.size - 2), 1]
@@ -81,4 +88,4 @@ def test_fifty_updates_with_ragged_shares(pool: RankPool) -> None:
     labels[:9] = labels[:9].clamp(min=1)
     if pool.size > 2:
         labels[9:15] = 255
-    check(pool, Run(labels.tolist(), shares, steps=50, seed=1))
+    check(pool, Run(labels.tolist(), shares, steps=50, seed=1, source=source))

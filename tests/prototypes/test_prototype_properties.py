@@ -11,6 +11,7 @@ from toy import Problem
 
 from mmseg_proto.ops import assign_prototypes
 from mmseg_proto.prototypes import (
+    NO_CANDIDATE,
     PrototypeBank,
     class_health,
     collect_statistics,
@@ -106,10 +107,9 @@ def test_drift_is_nothing_without_a_move_and_two_for_the_opposite(problem: Probl
 @given(problems(), st.integers(1, 12), st.integers(0, 2**31))
 def test_candidates_are_pixels_of_their_class(problem: Problem, limit: int, seed: int) -> None:
     classes = torch.arange(len(problem.alive))
-    generator = torch.Generator().manual_seed(seed)
-    candidates, mask = draw_candidates(
-        problem.embeddings, problem.labels, classes, limit, generator
-    )
+    order = torch.randperm(len(problem.labels), generator=torch.Generator().manual_seed(seed))
+    candidates, places = draw_candidates(problem.embeddings, problem.labels, classes, limit, order)
+    mask = places != NO_CANDIDATE
     for label in classes.tolist():
         own = problem.embeddings[problem.labels == label].float()
         drawn = candidates[label][mask[label]]
@@ -118,6 +118,8 @@ def test_candidates_are_pixels_of_their_class(problem: Problem, limit: int, seed
         assert matches.any(dim=1).all()
         assert (matches.sum(dim=0) <= 1).all()  # none twice
         assert (candidates[label][~mask[label]] == 0).all()
+        first = order[problem.labels == label].sort().values[:limit]
+        assert places[label][mask[label]].tolist() == first.tolist()
 
 
 @many
@@ -127,7 +129,9 @@ def test_seeding_fills_places_with_distinct_candidates_and_moves_nothing(
 ) -> None:
     classes = torch.arange(len(problem.alive))
     generator = torch.Generator().manual_seed(seed)
-    candidates, mask = draw_candidates(problem.embeddings, problem.labels, classes, 12, generator)
+    order = torch.randperm(len(problem.labels), generator=generator)
+    candidates, places = draw_candidates(problem.embeddings, problem.labels, classes, 12, order)
+    mask = places != NO_CANDIDATE
     before = problem.prototypes.float()
     waiting = torch.full((len(classes),), patient)
     prototypes, alive = extend_by_kmeans_plus_plus(
