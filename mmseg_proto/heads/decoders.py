@@ -105,7 +105,8 @@ def check_arguments(decoder: type, arguments: dict[str, Any], own: set[str]) -> 
     unknown = sorted(set(arguments) - known)
     if not unknown:
         return
-    hints = [m for name in unknown for m in difflib.get_close_matches(name, known | own, n=1)]
+    names = known | own
+    hints = [m for name in unknown for m in difflib.get_close_matches(name, names, 1, cutoff=0.7)]
     suggestion = f" Did you mean {', '.join(hints)}?" if hints else ""
     raise TypeError(
         f"Expected arguments of {decoder.__name__} or of ProtoDecodeHead "

@@ -10,7 +10,7 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from mmseg_proto.losses import PixelPrototypeLoss, repair_class_weighted_losses
+from mmseg_proto.losses import repair_class_weighted_losses
 from mmseg_proto.ops import sample_labels
 from mmseg_proto.prototypes import PrototypeBank
 
@@ -24,6 +24,7 @@ from .decoders import (
     without_conv_seg,
 )
 from .embedding import PixelEmbedding
+from .prototype_losses import build_prototype_loss, refuse_prototype_losses
 from .score_scale import ScoreScale
 from .seeder import PrototypeSeeder
 from .settings import (
@@ -33,7 +34,6 @@ from .settings import (
     SeedingSettings,
     UpdateSettings,
     read_settings,
-    refuse_unknown_keys,
 )
 
 if TYPE_CHECKING:
@@ -116,8 +116,9 @@ class ProtoDecodeHead(_Decoder):
         refuse_binary(decoder_arguments.get("out_channels"), decoder_arguments.get("num_classes"))
         super().__init__(**decoder_arguments)
         self._remove_softmax_classifier()
+        refuse_prototype_losses(self.loss_decode)
         self.loss_decode: nn.Module = repair_class_weighted_losses(self.loss_decode)
-        self.loss_prototype = _build_loss(loss_prototype)
+        self.loss_prototype = build_prototype_loss(loss_prototype)
         settings = None
         if projection is not None:
             settings = read_settings(ProjectionSettings, projection, "projection")
@@ -286,18 +287,6 @@ class ProtoDecodeHead(_Decoder):
         refuse_binary(self.out_channels, self.num_classes)
         del self.conv_seg
         self.init_cfg: Any = without_conv_seg(self.init_cfg)
-
-
-def _build_loss(config: Mapping[str, Any] | None) -> Any:
-    """Build the prototype losses, with a message for keys that are none."""
-    if config is not None and not isinstance(config, Mapping):
-        raise TypeError(f"Expected `loss_prototype` to be a dict, but got {config!r}.")
-    config = {"type": "PixelPrototypeLoss", **(config or {})}
-    loss = MODELS.get(config["type"]) if isinstance(config["type"], str) else config["type"]
-    if loss is PixelPrototypeLoss:
-        known = sorted(inspect.signature(loss).parameters)
-        refuse_unknown_keys(config.keys() - {"type"}, known, "loss_prototype")
-    return MODELS.build(config)
 
 
 @cache

@@ -5,9 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar, get_args
 
-from mmseg_proto.ops import ASSIGNMENTS, expect_number
+from mmseg_proto.ops import ASSIGNMENTS, expect_flag, expect_number
 
 T = TypeVar("T")
+
+_LEAST_OF_SEEDING = {"candidates": 1, "interval": 1, "batches": 1, "eager_iterations": 0}
 
 
 @dataclass(frozen=True)
@@ -122,11 +124,12 @@ class SeedingSettings:
                 "Expected `seeding.source` to be 'data', 'kmeans' or 'random', but got "
                 f"{self.source!r}."
             )
-        if min(self.candidates, self.interval, self.batches) < 1 or self.eager_iterations < 0:
-            raise ValueError(
-                "Expected `seeding` with candidates >= 1, interval >= 1, batches >= 1 and "
-                f"eager_iterations >= 0, but got {self}."
-            )
+        for name, least in _LEAST_OF_SEEDING.items():
+            if getattr(self, name) < least:
+                raise ValueError(
+                    f"Expected `seeding.{name}` to be at least {least}, but got "
+                    f"{getattr(self, name)}."
+                )
         if self.revive_interval is not None and self.revive_interval < 1:
             raise ValueError(
                 "Expected `seeding.revive_interval` to be at least 1 or None, but got "
@@ -236,6 +239,7 @@ def _check_type(name: str, value: Any, annotation: Any) -> None:
     kind = kinds[0]
     if kind in (int, float):
         expect_number(name, value, whole=kind is int)
-    elif not isinstance(value, kind):
-        expected = {bool: "True or False", str: "a string"}[kind]
-        raise TypeError(f"Expected `{name}` to be {expected}, but got {value!r}.")
+    elif kind is bool:
+        expect_flag(name, value)
+    elif not isinstance(value, str):
+        raise TypeError(f"Expected `{name}` to be a string, but got {value!r}.")

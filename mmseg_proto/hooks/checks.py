@@ -74,6 +74,36 @@ def check_ranks_agree(module: Any, head: str, classes: Sequence[str]) -> None:
         )
 
 
+def check_label_maps(inputs: Sequence[torch.Tensor], data_samples: Sequence[Any]) -> None:
+    """Refuse an image without a label map, or with one of another size.
+
+    Args:
+        inputs: Images of a batch, each ``(channels, H, W)``.
+        data_samples: Their samples.
+
+    Raises:
+        ValueError: Naming the first such file.
+    """
+    for image, sample in zip(inputs, data_samples, strict=True):
+        if "gt_sem_seg" not in sample:
+            raise ValueError(
+                "Expected a label map with each training image, but got none with "
+                f"{sample.get('img_path') or 'an unnamed one'}. Put LoadAnnotations before "
+                "PackSegInputs in the training pipeline, and check `seg_map_path` of the data set."
+            )
+        expected, found = tuple(image.shape[-2:]), tuple(sample.gt_sem_seg.shape[-2:])
+        if expected != found:
+            raise ValueError(
+                f"Expected the label map to be as large as its image, {expected}, but got {found} "
+                f"in {_file_of(sample)}. Either the files do not belong together "
+                "(tools/check_dataset.py looks at all of them), or a transform changes one alone."
+            )
+
+
+def _file_of(sample: Any) -> str:
+    return str(sample.get("seg_map_path") or sample.get("img_path") or "unnamed")
+
+
 def check_labels(
     data_samples: Sequence[Any], num_classes: int, ignore_index: int | None, head: str
 ) -> None:
@@ -97,7 +127,7 @@ def check_labels(
             wrong &= labels != ignore_index
         if bool(wrong.any()):
             values |= set(torch.unique(labels[wrong]).tolist())
-            files.append(str(sample.get("seg_map_path") or sample.get("img_path") or "unnamed"))
+            files.append(_file_of(sample))
     if not values:
         return
     shown = ", ".join(str(value) for value in sorted(values)[:_SHOWN])

@@ -12,11 +12,17 @@ from mmseg.registry import HOOKS
 from torch import Tensor, nn
 
 from mmseg_proto.heads import ProtoDecodeHead
-from mmseg_proto.ops import expect_number
+from mmseg_proto.ops import expect_flag, expect_number
 from mmseg_proto.prototypes import drift
 
 from .checkpoint_files import check_checkpoint_file, check_prototype_shapes
-from .checks import check_class_count, check_has_prototypes, check_labels, check_ranks_agree
+from .checks import (
+    check_class_count,
+    check_has_prototypes,
+    check_label_maps,
+    check_labels,
+    check_ranks_agree,
+)
 from .class_report import report_classes
 from .kmeans_seeding import seed_by_kmeans
 
@@ -54,7 +60,7 @@ class PrototypeUpdateHook(Hook):
             in the file. Defaults to False.
 
     Raises:
-        TypeError: If `interval` is no whole number.
+        TypeError: If `interval` is no whole number, or a flag neither True nor False.
         ValueError: If `interval` is below 1.
     """
 
@@ -71,6 +77,8 @@ class PrototypeUpdateHook(Hook):
             expect_number("interval", interval, whole=True)
             if interval < 1:
                 raise ValueError(f"Expected `interval` to be at least 1, but got {interval}.")
+        expect_flag("check_ranks", check_ranks)
+        expect_flag("trust_checkpoints", trust_checkpoints)
         self.interval = interval
         self.check_ranks = check_ranks
         self.trust_checkpoints = trust_checkpoints
@@ -90,6 +98,12 @@ class PrototypeUpdateHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Find the prototype heads and compare them with the data."""
+        if sum(isinstance(hook, PrototypeUpdateHook) for hook in runner.hooks) > 1:
+            raise ValueError(
+                "Expected one PrototypeUpdateHook, but got several, which would move prototypes "
+                "more than once a step. Keep the one in default_hooks, and take the others out of "
+                "custom_hooks."
+            )
         self._heads = dict(_prototype_heads(runner.model))
         if not self._heads:
             raise ValueError(
@@ -123,6 +137,7 @@ class PrototypeUpdateHook(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Check the labels and let the heads decide whether to seed."""
         samples = data_batch["data_samples"]
+        check_label_maps(data_batch["inputs"], samples)
         for name, head in self._heads.items():
             check_labels(samples, head.num_classes, head.ignore_index, name)
             head.prototype_classifier.begin_step(runner.iter)

@@ -1,6 +1,6 @@
 """Stateless tensor operations: torch in, torch out, no host framework."""
 
-from .arguments import expect_number
+from .arguments import expect_flag, expect_number
 from .assignment import ASSIGNMENTS, assign_prototypes
 from .labels import sample_labels
 from .nearest import NearestPrototypes, nearest_prototypes
@@ -16,6 +16,7 @@ __all__ = [
     "NearestPrototypes",
     "assign_prototypes",
     "draw_balanced",
+    "expect_flag",
     "expect_number",
     "matmul_dtype",
     "nearest_prototypes",

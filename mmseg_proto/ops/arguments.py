@@ -4,6 +4,20 @@ import math
 from typing import Any
 
 
+def expect_flag(name: str, value: Any) -> None:
+    """Refuse what is neither True nor False, such as the text ``'no'``, which counts as true.
+
+    Args:
+        name: Name of the argument, for the message.
+        value: What was given.
+
+    Raises:
+        TypeError: If it is of another type.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"Expected `{name}` to be True or False, but got {value!r}.")
+
+
 def expect_number(name: str, value: Any, *, whole: bool = False) -> None:
     """Refuse what is no number, before it is compared with one.
 

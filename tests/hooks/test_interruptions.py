@@ -6,16 +6,20 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from mmengine.runner import Runner
 from toy_runner import make_runner
 
 from mmseg_proto.hooks import AtomicCheckpointHook, PrototypeUpdateHook
+from mmseg_proto.hooks.checkpoint_files import load_weights
 from mmseg_proto.hooks.random_state_hook import random_state, restore_random_state
 
 ROOT = Path(__file__).parents[2]
@@ -213,6 +217,15 @@ def test_unreadable_checkpoints_are_refused_before_anything_is_loaded(
         (runner.test if use == "test" else runner.train)()
     assert not (tmp_path / "trace").exists()
     _assert_equal(runner.model.state_dict(), before)
+
+
+@given(st.binary(min_size=1, max_size=60))
+def test_foreign_bytes_are_refused_whatever_they_are(data: bytes) -> None:
+    with tempfile.NamedTemporaryFile(suffix=".pth") as file:
+        file.write(data)
+        file.flush()
+        with pytest.raises(ValueError, match=f"^Expected {file.name} to "):
+            load_weights(Path(file.name))
 
 
 def test_a_checkpoint_that_is_trusted_is_left_to_the_host(tmp_path: Path) -> None:
