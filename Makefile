@@ -5,6 +5,8 @@
 #   with its index:    make setup TORCH='torch --index-url <the URL that PyTorch gives for your CUDA>'
 # An environment that exists, with the PyTorch it holds:
 #                      make test VENV=/path/to/env
+# OpenMMLab's packages: make test-openmmlab, or any target with
+#                      FAMILY=openmmlab VENV=.venv-openmmlab
 #
 # TORCH is whatever `pip install` takes. It is remembered in the environment, so that later calls
 # of make keep it. TORCH=constraints.txt goes back to the pinned one, and an empty TORCH= means the
@@ -12,19 +14,28 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+# Which host: onedl or openmmlab.
+FAMILY ?= onedl
+# mmcv's compiled ops, by the version of PyTorch they were compiled for.
+WHEELS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mmseg_proto
 PY := $(VENV)/bin/python
 CHOICE := $(VENV)/.mmseg-proto-torch
 STAMP := $(VENV)/.mmseg-proto-setup
 FILTERED := $(VENV)/.mmseg-proto-constraints.txt
+MMCV := $(shell sed -n 's/^mmcv==//p' constraints.txt)
 # Progress bars where somebody looks at them, silence in a log.
 PIP := $(PY) -m pip install --disable-pip-version-check $(if $(MAKE_TERMOUT),,--quiet)
 
+ifeq ($(filter onedl openmmlab,$(FAMILY)),)
+$(error Expected FAMILY to be onedl or openmmlab, but got $(FAMILY))
+endif
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-all check format clean FORCE
+.PHONY: help setup demo test test-all test-openmmlab check format clean FORCE
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 setup: $(STAMP) ## create .venv and install everything, pinned
 
@@ -36,6 +47,9 @@ test: $(STAMP) ## run the tests that are quick enough for every change
 
 test-all: $(STAMP) ## run every test
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2
+
+test-openmmlab: ## run the quick tests on OpenMMLab's packages, in an environment of their own
+	@$(MAKE) --no-print-directory test FAMILY=openmmlab VENV=.venv-openmmlab
 
 check: $(STAMP) ## lint, formatting, types, and imports that go down only
 	@$(PY) -m ruff check .
@@ -76,6 +90,9 @@ endif
 # --build-constraint pins what they and this package are built with; older pips do not know it.
 # With another PyTorch its pin is dropped, and that of sympy, which some versions of PyTorch pin.
 #
+# OpenMMLab's mmcv has to have those ops, and its setup.py needs pkg_resources, which setuptools
+# dropped. Its wheel is kept outside pip's cache, which does not know what PyTorch it was made for.
+#
 # mmcv asks for opencv-python, which needs libGL and libglib of the system. Where they are missing
 # (slim images) the headless build of the same version takes its place. pip cannot be told so: it
 # would install both, one over the other. `pip check` will miss opencv-python there; nothing else.
@@ -83,6 +100,7 @@ $(STAMP): pyproject.toml constraints.txt $(CHOICE) | $(PY)
 	@choice="$$(cat $(CHOICE))"; cp constraints.txt $(FILTERED); \
 	if [ "$$choice" = constraints.txt ]; then choice=torch; \
 	else grep -vE '^(torch|sympy)==' constraints.txt > $(FILTERED); fi; \
+	if [ $(FAMILY) = openmmlab ]; then sed -i.bak 's/^setuptools==.*/setuptools<80/' $(FILTERED); fi; \
 	if [ -n "$$choice" ]; then echo "[2/4] Installing PyTorch (a large download): $$choice"; \
 	else echo "[2/4] Keeping the PyTorch that is there"; fi; \
 	$(PIP) --constraint $(FILTERED) pip && \
@@ -90,8 +108,18 @@ $(STAMP): pyproject.toml constraints.txt $(CHOICE) | $(PY)
 	@$(PY) -W ignore -c 'import torch' || { \
 	  echo "Expected $(VENV) to hold PyTorch, but it cannot be imported. Name one: TORCH=torch"; \
 	  exit 1; }
-	@echo "[3/4] Installing MMSegmentation (onedl), this package and the developer's tools"
-	@$(PIP) --constraint $(FILTERED) --build-constraint $(FILTERED) --editable '.[onedl,dev]'
+	@if [ $(FAMILY) = openmmlab ]; then \
+	  wheels="$(WHEELS)/torch-$$($(PY) -W ignore -c 'import torch; print(torch.__version__)')"; \
+	  $(PIP) --constraint $(FILTERED) ninja psutil setuptools wheel && \
+	  { $(PIP) --no-index --find-links "$$wheels" --no-deps mmcv==$(MMCV) 2> /dev/null || { \
+	    echo "      Compiling mmcv $(MMCV), a quarter of an hour on 2 cores; kept in $$wheels"; \
+	    MMCV_WITH_OPS=1 $(PY) -m pip wheel --disable-pip-version-check --quiet --no-cache-dir \
+	      --no-build-isolation --no-deps --wheel-dir "$$wheels" mmcv==$(MMCV) && \
+	    $(PIP) --no-index --find-links "$$wheels" --no-deps mmcv==$(MMCV); }; }; \
+	fi
+	@echo "[3/4] Installing MMSegmentation ($(FAMILY)), this package and the developer's tools"
+	@$(PIP) --constraint $(FILTERED) --build-constraint constraints.txt \
+	  --editable '.[$(FAMILY),dev]'
 	@$(PY) -c 'import cv2' 2>/dev/null || { \
 	  echo "      OpenCV lacks system libraries here: using its headless build"; \
 	  $(PY) -m pip uninstall --quiet --yes opencv-python opencv-python-headless && \
