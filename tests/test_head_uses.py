@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+from mmengine.hooks import Hook
 from mmengine.optim.optimizer import amp_optimizer_wrapper
+from mmengine.runner import Runner
 from toy_runner import make_runner, runner_config
 
 from mmseg_proto import ProtoDecodeHead
@@ -90,3 +92,74 @@ def test_amp_optimizer_wrapper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert torch.bfloat16 in seen
     assert moved(model.decode_head)
     assert model.decode_head.prototype_classifier.bank.prototypes.dtype == torch.float32
+
+
+class _Moves(Hook):
+    """Spoils a gradient of the third iteration, and remembers what moves in which."""
+
+    priority = "LOWEST"
+
+    def __init__(self) -> None:
+        self.weights: list[bool] = []
+        self.prototypes: list[bool] = []
+        self._before: list[torch.Tensor] = []
+
+    def before_train(self, runner: Runner) -> None:
+        self._weight = runner.model.decode_head.convs[0].conv.weight
+        self._bank = runner.model.decode_head.prototype_classifier.bank
+        self._weight.register_hook(
+            lambda gradient: gradient * (torch.inf if runner.iter == 2 else 1)
+        )
+
+    def before_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        self._before = [self._weight.detach().clone(), self._bank.usage.clone()]
+
+    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        weight, usage = self._before
+        self.weights.append(not torch.equal(weight, self._weight))
+        self.prototypes.append(not torch.equal(usage, self._bank.usage))
+
+
+@pytest.mark.parametrize(
+    ("scale", "fused"),
+    [(512.0, False), ("dynamic", False), ("dynamic", True)],
+    ids=["static", "dynamic", "fused"],
+)
+def test_prototypes_move_when_weights_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: Any, fused: bool
+) -> None:
+    """PyTorch's own scaler, which skips the third step: an infinite gradient."""
+    monkeypatch.setattr(amp_optimizer_wrapper, "is_cuda_available", lambda: True)
+    runner = make_runner(tmp_path, {"train_cfg.max_iters": 5})
+    optimizer = torch.optim.SGD(runner.model.parameters(), lr=0.01, fused=fused)
+    wrapper = amp_optimizer_wrapper.AmpOptimWrapper(scale, "bfloat16", optimizer=optimizer)
+    wrapper.loss_scaler = torch.amp.GradScaler("cpu", init_scale=512.0)
+    runner.optim_wrapper = wrapper
+    moves = _Moves()
+    runner.register_hook(moves)
+    runner.train()
+    assert moves.weights == moves.prototypes == [True, True, False, True, True]
+
+
+def test_a_frozen_backbone_and_a_frozen_decoder(tmp_path: Path) -> None:
+    """Nothing but the scale learns, and prototypes move all the same."""
+    frozen = {
+        "model.backbone.frozen_stages": 4,
+        "model.backbone.norm_eval": True,
+        "model.auxiliary_head": None,
+    }
+    runner = make_runner(tmp_path, frozen)
+    scale = "prototype_classifier.score_scale.log_scale"
+    for name, parameter in runner.model.decode_head.named_parameters():
+        parameter.requires_grad = name == scale
+    started = {}
+
+    class Remember(Hook):
+        def before_train(self, runner: Runner) -> None:
+            started.update({k: v.detach().clone() for k, v in runner.model.named_parameters()})
+
+    runner.register_hook(Remember())
+    runner.train()
+    changed = [k for k, v in runner.model.named_parameters() if not torch.equal(v, started[k])]
+    assert changed == [f"decode_head.{scale}"]
+    assert moved(runner.model.decode_head)

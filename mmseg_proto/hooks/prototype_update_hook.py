@@ -25,6 +25,7 @@ from .checks import (
 )
 from .class_report import report_classes
 from .kmeans_seeding import seed_by_kmeans
+from .step_watch import StepWatch
 
 _DEFAULT_INTERVAL = 50
 #: Mean cosine between the prototypes of a class from which on they are one point.
@@ -83,7 +84,7 @@ class PrototypeUpdateHook(Hook):
         self.check_ranks = check_ranks
         self.trust_checkpoints = trust_checkpoints
         self._heads: dict[str, Any] = {}
-        self._loss_scale: float | None = None
+        self._steps = StepWatch()
         self._reported: dict[str, tuple[int, Tensor]] = {}
         self._collapsed: dict[str, set[int]] = {}
 
@@ -118,6 +119,11 @@ class PrototypeUpdateHook(Hook):
             check_class_count(runner.train_dataloader.dataset, head.num_classes, name)
             head.attach_hook()
             seed_by_kmeans(runner, _bare(runner.model), head)
+        self._steps.attach(runner.optim_wrapper)
+
+    def after_train(self, runner: Runner) -> None:
+        """Leave the optimiser as it was."""
+        self._steps.detach()
 
     def before_val(self, runner: Runner) -> None:
         """Compare the heads with the data; in training, list the health of each class."""
@@ -141,7 +147,7 @@ class PrototypeUpdateHook(Hook):
         for name, head in self._heads.items():
             check_labels(samples, head.num_classes, head.ignore_index, name)
             head.prototype_classifier.begin_step(runner.iter)
-        self._loss_scale = _loss_scale(runner.optim_wrapper)
+        self._steps.begin()
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -150,11 +156,9 @@ class PrototypeUpdateHook(Hook):
         optim_wrapper = runner.optim_wrapper
         # While gradients accumulate, statistics do so too.
         if not isinstance(optim_wrapper, OptimWrapper) or optim_wrapper.should_update():
-            # The scaler lowers its scale exactly when it skips a step.
-            before, after = self._loss_scale, _loss_scale(optim_wrapper)
-            skipped = before is not None and after is not None and after < before
+            made = self._steps.made()
             for name, head in self._heads.items():
-                head.prototype_classifier.end_step(update=not skipped)
+                head.prototype_classifier.end_step(update=made)
                 if self.check_ranks:
                     check_ranks_agree(head, name, _class_names(runner, head.num_classes))
         if self.every_n_inner_iters(batch_idx, self.interval):
@@ -217,9 +221,3 @@ def _class_names(runner: Runner, num_classes: int) -> list[str]:
 
 def _bare(model: nn.Module) -> Any:
     return model.module if is_model_wrapper(model) else model
-
-
-def _loss_scale(optim_wrapper: Any) -> float | None:
-    """Return the current loss scale of an AMP wrapper in fp16, None for any other."""
-    scaler = getattr(optim_wrapper, "loss_scaler", None)
-    return float(scaler.get_scale()) if scaler is not None and scaler.is_enabled() else None

@@ -107,3 +107,19 @@ def test_hostile_batches(options: dict[str, Any]) -> None:
 @pytest.mark.slow
 def test_ten_thousand_hostile_batches() -> None:
     assert run(10_000).prototype_classifier.bank.updates.max() > 1000
+
+
+def test_one_image_of_one_pixel_with_more_prototypes_than_pixels() -> None:
+    init_default_scope("mmseg")
+    head = MODELS.build(CONFIG)
+    head.attach_hook()
+    classifier = head.prototype_classifier
+    features = torch.randn(1, CHANNELS, 1, 1, generator=torch.Generator().manual_seed(0))
+    for step in range(3):
+        classifier.begin_step(step)
+        losses = head.loss([features], make_samples(torch.full((1, 4, 4), 2)), {})
+        sum(value for key, value in losses.items() if "loss" in key).backward()
+        classifier.end_step(update=True)
+        assert all(value.isfinite().all() for value in losses.values())
+    assert all(parameter.grad.isfinite().all() for parameter in head.parameters())
+    assert classifier.bank.alive_mask.sum(dim=1).tolist() == [0, 0, 1, 0, 0]
