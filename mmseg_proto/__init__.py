@@ -3,12 +3,11 @@
 Importing the package registers its modules in MMSegmentation's own registries.
 """
 
-from mmseg_proto._host import allow_checkpoint_globals, require_host
+from mmseg_proto._host import require_host
 from mmseg_proto.version import __version__
 
 # Before anything that imports the host: its own errors do not say what to install.
 require_host()
-allow_checkpoint_globals()
 
 from mmseg_proto.backbones import EfficientNetLite0, HRNetAligned  # noqa: E402
 from mmseg_proto.datasets import (  # noqa: E402
@@ -25,7 +24,10 @@ from mmseg_proto.hooks import (  # noqa: E402
     PrototypeUpdateHook,
     RandomStateHook,
 )
+from mmseg_proto.hooks.checkpoint_globals import allow_checkpoint_globals  # noqa: E402
 from mmseg_proto.losses import PixelPrototypeLoss  # noqa: E402
+
+allow_checkpoint_globals()
 
 __all__ = [
     "ADE20KFullDataset",

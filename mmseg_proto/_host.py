@@ -1,4 +1,4 @@
-"""The host this plugin lives in: is it there, is it whole, can it load its own checkpoints.
+"""The host this plugin lives in: is it there, is it whole.
 
 The modules ``mmengine``, ``mmcv`` and ``mmseg`` come from one of two families of distributions.
 They overwrite each other's files when both are installed, and each can be installed in part. The
@@ -8,16 +8,10 @@ do, so they are told here, once, in words that do.
 
 from __future__ import annotations
 
-import functools
 import importlib
 import re
 from importlib import metadata
 from importlib.util import find_spec
-from pickle import UnpicklingError
-from typing import Any
-
-import numpy as np
-import torch
 
 _OPENMMLAB = ("mmengine", "mmcv", "mmcv-lite", "mmcv-full", "mmsegmentation")
 _ONEDL = ("onedl-mmengine", "onedl-mmcv", "onedl-mmsegmentation")
@@ -115,55 +109,3 @@ def _explain(name: str, error: BaseException, found: dict[str, str]) -> str:
     return (
         f"Cannot import the host module {name}: {reason} (installed: {_listed(found)}). {_INSTALL}"
     )
-
-
-def allow_checkpoint_globals() -> None:
-    """Lets ``torch.load(..., weights_only=True)`` read the checkpoints that mmengine writes.
-
-    A checkpoint of mmengine's Runner holds its log as ``HistoryBuffer`` objects and numpy values.
-    Since PyTorch 2.6 loading refuses what is not registered as safe, and mmengine 0.10.7 registers
-    nothing, so that testing, resuming and ``load_from`` all fail. What is registered here is what
-    such a file needs and no more; ``weights_only`` stays on.
-
-    Everything is registered under its name, as a pair, because the host registers some of the
-    same objects bare and takes them away again after each load of its own.
-    """
-    # Older versions load with weights_only=False unless told otherwise, and some of them fail on
-    # the pairs.
-    if torch.__version__ < "2.6":
-        return
-    history_buffer = importlib.import_module("mmengine.logging.history_buffer").HistoryBuffer
-    rebuild_array, rebuild_scalar = np.empty(0).__reduce__()[0], np.float64(0).__reduce__()[0]
-    allowed: list[Any] = [
-        (history_buffer, "mmengine.logging.history_buffer.HistoryBuffer"),
-        (_statistics_getter(history_buffer), "builtins.getattr"),
-        (np.ndarray, "numpy.ndarray"),
-        (np.dtype, "numpy.dtype"),
-    ]
-    # NumPy 2 renamed the module: a file written under either version is read under either.
-    for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-        allowed += [(rebuild_array, f"{module}._reconstruct"), (rebuild_scalar, f"{module}.scalar")]
-    for code in "?" + np.typecodes["AllInteger"] + "efd":
-        dtype = type(np.dtype(code))
-        allowed.append((dtype, f"{dtype.__module__}.{dtype.__name__}"))
-    torch.serialization.add_safe_globals(allowed)
-
-
-@functools.cache
-def _statistics_getter(history_buffer: type) -> Any:
-    """Makes the stand-in for `getattr` that reads the four statistics of a HistoryBuffer.
-
-    A pickled HistoryBuffer names its own methods through ``builtins.getattr``. Allowing that
-    function itself would hand a checkpoint every attribute of everything it can reach.
-    Cached, so that registering twice registers the same object.
-    """
-
-    def history_buffer_statistic(owner: Any, name: Any) -> Any:
-        if owner is history_buffer and name in ("min", "max", "current", "mean"):
-            return getattr(owner, name)
-        raise UnpicklingError(
-            f"Expected a checkpoint to read a statistic of HistoryBuffer, but got a request for "
-            f"the attribute {name!r} of {owner!r}: refused"
-        )
-
-    return history_buffer_statistic

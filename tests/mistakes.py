@@ -19,6 +19,7 @@ from mmseg.registry import DATASETS, MODELS
 from toy_runner import StripesDataset, make_runner
 
 from mmseg_proto import _host
+from mmseg_proto.hooks.checkpoint_files import load_weights
 
 Config = dict[str, Any]
 
@@ -141,7 +142,7 @@ def _write(text: str) -> Callable[[Path], None]:
 
 
 def _without_prototypes(path: Path) -> None:
-    state = torch.load(path, weights_only=True)["state_dict"]
+    state = load_weights(path)["state_dict"]
     kept = {key: value for key, value in state.items() if "prototype_classifier" not in key}
     torch.save({"state_dict": kept, "meta": {}}, path)
 

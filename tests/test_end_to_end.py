@@ -14,6 +14,7 @@ import torch
 from data_folders import make_folder
 
 import mmseg_proto  # noqa: F401  (allows what checkpoints hold)
+from mmseg_proto.hooks.checkpoint_files import load_weights
 
 HOST_CONFIGS = Path(mmseg.__file__).parent / ".mim" / "configs"
 PROTOTYPES = "decode_head.prototype_classifier.bank.prototypes"
@@ -45,7 +46,7 @@ class Desk:
 
     def prototypes(self, checkpoint: str) -> torch.Tensor:
         """Load the prototypes of a checkpoint the safe way."""
-        state = torch.load(self.folder / checkpoint, weights_only=True)["state_dict"]
+        state = load_weights(self.folder / checkpoint)["state_dict"]
         prototypes: torch.Tensor = state[PROTOTYPES]
         return prototypes
 

@@ -5,42 +5,29 @@ import pickle
 from pathlib import Path
 from typing import Any
 
-# What NumPy's own arrays, types and numbers are pickled as, before and since NumPy 2.
-_NUMPY = {
-    ("multiarray", "_reconstruct"),
-    ("multiarray", "scalar"),
-    ("numeric", "_frombuffer"),
-}
-_NUMPY_TYPES = ("ndarray", "dtype")
-
-
-def _encode_latin1(text: str, encoding: str) -> bytes:
-    """Stands in for `codecs.encode`, as which pickle's protocol 2 writes bytes."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"Expected bytes in latin1, but got {encoding!r}.")
-    return text.encode("latin1")
+from mmseg_proto.hooks.checkpoint_globals import encode_latin1, numpy_globals
 
 
 class _RestrictedUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("_codecs", "encode"):
-            return _encode_latin1
-        if module == "numpy" and name in _NUMPY_TYPES:
-            return getattr(importlib.import_module("numpy"), name)
-        package, _, rest = module.rpartition(".")
-        if package in ("numpy.core", "numpy._core") and (rest, name) in _NUMPY:
-            return getattr(_numpy_core(rest), name)
-        raise pickle.UnpicklingError(
-            f"Expected plain values and NumPy arrays alone, but got a reference to {module}.{name}."
-        )
+        known = {**numpy_globals(), "_codecs.encode": encode_latin1}
+        if module in ("numpy.core.numeric", "numpy._core.numeric") and name == "_frombuffer":
+            return _frombuffer()
+        if f"{module}.{name}" not in known:
+            raise pickle.UnpicklingError(
+                f"Expected plain values and NumPy arrays alone, but got a reference to "
+                f"{module}.{name}."
+            )
+        return known[f"{module}.{name}"]
 
 
-def _numpy_core(module: str) -> Any:
-    """NumPy 2 moved what NumPy 1 had in `numpy.core`."""
+def _frombuffer() -> Any:
+    """Returns what protocol 5 makes arrays with; NumPy 2 moved it."""
     try:
-        return importlib.import_module(f"numpy._core.{module}")
+        numeric = importlib.import_module("numpy._core.numeric")
     except ModuleNotFoundError:
-        return importlib.import_module(f"numpy.core.{module}")
+        numeric = importlib.import_module("numpy.core.numeric")
+    return numeric._frombuffer
 
 
 def load_plain_pickle(path: Path) -> Any:

@@ -205,7 +205,6 @@ class PrototypeClassifier(nn.Module):
             self.bank.discard()
         self.score_scale.clamp()
 
-    @torch.no_grad()
     def seed_if_due(self, features: Tensor, labels: Tensor) -> None:
         """Seed prototypes of the classes in this batch that lack some, if it is time to.
 
@@ -216,7 +215,9 @@ class PrototypeClassifier(nn.Module):
             labels: Class of each pixel, shape ``(B*H*W,)``, -1 for ignored ones.
         """
         if self.seeder.due:
-            self.seeder.seed(self._embed(features), labels)
+            # With gradients, and detached after: autocast of older PyTorch keeps weights that it
+            # cast without one, and the pass that follows would not train them.
+            self.seeder.seed(self._embed(features.detach()).detach(), labels)
 
     def health(self) -> dict[str, Tensor]:
         """Say how the prototypes of each class fare.

@@ -10,12 +10,15 @@ import torch
 from mmengine.runner import Runner, find_latest_checkpoint
 from torch import Tensor
 
+from .checkpoint_globals import load_restricted
+
 
 def load_weights(path: Path, *, mmap: bool = False) -> Mapping[str, Any]:
     """Reads a checkpoint without running anything that is in it.
 
     Args:
-        path: File that `torch.load` reads with ``weights_only=True``.
+        path: File that `torch.load` reads with ``weights_only=True``; before PyTorch 2.6, which
+            cannot read mmengine's so, the like of it does.
         mmap: Whether to leave the weights on the disk until they are used. Defaults to False.
 
     Returns:
@@ -31,9 +34,12 @@ def load_weights(path: Path, *, mmap: bool = False) -> Mapping[str, Any]:
     if path.stat().st_size == 0:
         raise ValueError(f"Expected {path} to be a checkpoint, but the file is empty.")
     try:
-        # Files from before PyTorch 1.6 are no zip archives and cannot be mapped.
-        mmap = mmap and _is_zip(path)
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap or None)
+        # Files from before PyTorch 1.6 are no zip archives and cannot be mapped, nor by 2.0.
+        mapped = {"mmap": True} if mmap and _is_zip(path) and torch.__version__ >= "2.1" else {}
+        if torch.__version__ >= "2.6":
+            loaded = torch.load(path, map_location="cpu", weights_only=True, **mapped)
+        else:
+            loaded = load_restricted(path, **mapped)
     except (PermissionError, MemoryError):
         raise
     except Exception as error:  # noqa: BLE001 - foreign bytes bring out almost any of them

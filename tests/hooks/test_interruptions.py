@@ -50,7 +50,7 @@ def _finish(work_dir: Path, iterations: int, *options: str) -> dict[str, torch.T
 
 
 def _weights(path: Path) -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["state_dict"]
+    state: dict[str, torch.Tensor] = load_weights(path)["state_dict"]
     return state
 
 
@@ -230,7 +230,7 @@ def test_foreign_bytes_are_refused_whatever_they_are(data: bytes) -> None:
 
 def test_a_checkpoint_that_is_trusted_is_left_to_the_host(tmp_path: Path) -> None:
     path = _saved(tmp_path)
-    saved = torch.load(path, weights_only=True)
+    saved = load_weights(path)
     torch.save({**saved, "made_with": Path("a path, which is no weight")}, path)
     runner = make_runner(tmp_path, {"load_from": str(path), "resume": True})
     with pytest.raises(ValueError, match=r"refers to pathlib\.\w+, .*trust_checkpoints=True\.$"):
@@ -290,4 +290,4 @@ def test_the_random_state_hook_needs_a_checkpoint_hook(tmp_path: Path) -> None:
 def test_the_hook_is_a_checkpoint_hook_of_the_host(tmp_path: Path) -> None:
     runner: Runner = make_runner(tmp_path, ATOMIC)
     assert any(isinstance(hook, AtomicCheckpointHook) for hook in runner.hooks)
-    assert torch.load(_saved(tmp_path), weights_only=True)["meta"]["iter"] == 4
+    assert load_weights(_saved(tmp_path))["meta"]["iter"] == 4

@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 from toy_runner import make_runner
 
 from mmseg_proto.hooks import PrototypeUpdateHook
+from mmseg_proto.hooks.checkpoint_files import load_weights
 
 BANK = "decode_head.prototype_classifier.bank"
 
@@ -28,7 +29,7 @@ def test_trains_logs_and_saves(tmp_path: Path) -> None:
     assert bank.alive_mask.all()
     assert bank.updates.max() == 4
     torch.testing.assert_close(bank.prototypes.norm(dim=2), torch.ones(3, 3))
-    checkpoint = torch.load(Path(runner.work_dir) / "iter_4.pth", weights_only=True)
+    checkpoint = load_weights(Path(runner.work_dir) / "iter_4.pth")
     assert torch.equal(checkpoint["state_dict"][f"{BANK}.prototypes"], bank.prototypes)
     # In the ordinary log and in the visualisation backend.
     scalars = [
@@ -95,7 +96,7 @@ def test_survives_ema_hook(tmp_path: Path, update_buffers: bool) -> None:
     runner = make_runner(tmp_path, {"custom_hooks": [hook]})
     runner.train()
     source = bank_of(runner).prototypes
-    checkpoint = torch.load(Path(runner.work_dir) / "iter_4.pth", weights_only=True)
+    checkpoint = load_weights(Path(runner.work_dir) / "iter_4.pth")
     averaged = checkpoint["state_dict"][f"{BANK}.prototypes"]
     assert torch.equal(checkpoint["ema_state_dict"][f"module.{BANK}.prototypes"], source)
     assert checkpoint["state_dict"][f"{BANK}.alive"].min() > 0

@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 from toy_runner import runner_config
 
+from mmseg_proto.hooks.checkpoint_files import load_weights
+
 #: Statistics of one image, so that the result does not depend on who sees which.
 NORM = {"type": "GN", "num_groups": 2}
 
@@ -65,7 +67,7 @@ def train(config: Config) -> float:
 
 
 def weights(folder: Path) -> dict[str, Tensor]:
-    state: dict[str, Tensor] = torch.load(folder / "iter_4.pth", weights_only=True)["state_dict"]
+    state: dict[str, Tensor] = load_weights(folder / "iter_4.pth")["state_dict"]
     return state
 
 

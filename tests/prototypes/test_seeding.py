@@ -41,7 +41,7 @@ def test_each_look_gets_its_own_prototype() -> None:
     """Six tight, far apart looks of a class: k-means++ finds each of them."""
     looks = torch.eye(6, 16)
     pixels = looks.repeat_interleave(30, 0)
-    pixels = F.normalize(pixels + 0.03 * torch.randn(pixels.shape, generator=generator()), dim=1)
+    pixels = F.normalize(pixels + 0.01 * torch.randn(pixels.shape, generator=generator()), dim=1)
     prototypes, alive = extend_by_kmeans_plus_plus(
         pixels[None],
         torch.ones(1, len(pixels), dtype=torch.bool),
