@@ -36,6 +36,7 @@ def main() -> None:
             from rich.console import Console
 
             from mmseg_proto.apis import dataset_check
+            from mmseg_proto.apis.foreign_text import for_terminal
 
             cfg = Config.fromfile(arguments.config)
             reports = dataset_check.check_datasets(
@@ -49,7 +50,7 @@ def main() -> None:
         for report in reports:
             Console().print(dataset_check.frequency_table(report))
             for problem in report.problems[: arguments.shown]:
-                print(f"{report.name}: {problem}")
+                print(for_terminal(f"{report.name}: {problem}"))
             if len(report.problems) > arguments.shown:
                 print(f"{report.name}: and {len(report.problems) - arguments.shown} more")
     if arguments.plot is not None:

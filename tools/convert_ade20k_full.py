@@ -25,11 +25,12 @@ def main() -> None:
         with warnings.catch_warnings(), redirect_stdout(StringIO()):
             warnings.simplefilter("ignore")
             from mmseg_proto.apis.ade20k_full import convert_ade20k_full
+            from mmseg_proto.apis.foreign_text import for_terminal
         done = convert_ade20k_full(arguments.root, workers=arguments.workers)
     except (ImportError, OSError, ValueError) as error:
         sys.exit(str(error))
     for problem in done.problems[:20]:
-        print(f"Left out: {problem}")
+        print(for_terminal(f"Left out: {problem}"))
     if len(done.problems) > 20:
         print(f"... and {len(done.problems) - 20} more")
     counts = {split: 0 for split in ("training", "validation")}

@@ -9,6 +9,8 @@ import numpy as np
 from rich.table import Table
 from scipy import stats
 
+from .foreign_text import for_markdown, for_terminal
+
 Results = Mapping[str, Mapping[int, Mapping[str, Any]]]
 #: Final health of the prototypes; after these comes the perplexity of wins in validation.
 _HEALTH = ("cosine", "perplexity")
@@ -124,17 +126,17 @@ def class_rows(results: Results) -> tuple[list[str], list[list[str]]]:
 
 def rich_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """Draw rows for a terminal."""
-    table = Table(title=title, padding=(0, 0))
+    table = Table(title=for_terminal(title), padding=(0, 0))
     for number, name in enumerate(head):
         table.add_column(name, justify="right" if number else "left", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(for_terminal, row))
     return table
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Write rows as a Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
+    lines = [map(for_markdown, row) for row in (head, ["---"] * len(head), *rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 

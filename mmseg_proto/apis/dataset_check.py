@@ -17,6 +17,7 @@ from rich.table import Table
 from mmseg_proto.datasets import LoadWideAnnotations
 
 from .config_swap import last_stage
+from .foreign_text import for_picture, for_terminal
 from .progress import first_line, map_with_progress
 
 #: Values of a file that a message names before it says "and more".
@@ -228,7 +229,7 @@ def frequency_table(report: SplitReport) -> Table:
         table.add_column(column, justify="right")
     for index in np.argsort(-report.pixels, kind="stable").tolist():
         pixels = int(report.pixels[index])
-        row = (report.classes[index], f"{pixels:,}", f"{pixels / total:.3%}")
+        row = (for_terminal(report.classes[index]), f"{pixels:,}", f"{pixels / total:.3%}")
         table.add_row(*row, str(report.images[index]), style=None if pixels else "red")
     return table
 
@@ -250,8 +251,7 @@ def draw_frequencies(reports: Sequence[SplitReport], file: Path) -> None:
         shares = report.pixels[order] / max(1, int(report.pixels.sum()))
         offset = np.arange(len(order)) + (place - (len(reports) - 1) / 2) * height
         axes.barh(offset, shares, height=height, label=report.name)
-    # Names come from data sets: a dollar sign starts no formula.
-    names = [reports[0].classes[index].replace("$", r"\$") for index in order]
+    names = [for_picture(reports[0].classes[index]) for index in order]
     axes.set_yticks(np.arange(len(order)), names, fontsize=8)
     axes.set_xscale("log")
     axes.invert_yaxis()

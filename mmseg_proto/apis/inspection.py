@@ -12,6 +12,8 @@ from torch import Tensor
 from mmseg_proto.hooks.checkpoint_files import load_weights
 from mmseg_proto.prototypes import class_health
 
+from .foreign_text import for_picture, for_terminal
+
 _COLUMNS = {
     "live_share": "live share",
     "perplexity": "perplexity of wins",
@@ -113,14 +115,15 @@ def rich_table(saved: SavedPrototypes) -> Table:
     """Draw the report as a table with one row per class and one for the mean."""
     measures = class_table(saved)
     classes, prototypes, channels = saved.prototypes.shape
-    table = Table(
-        title=f"{saved.key}: {classes} classes, {prototypes} prototypes each, {channels} channels"
-    )
+    title = f"{saved.key}: {classes} classes, {prototypes} prototypes each, {channels} channels"
+    table = Table(title=for_terminal(title))
     table.add_column("class")
     for key in measures:
         table.add_column(_COLUMNS[key], justify="right")
     for index, name in enumerate(saved.classes):
-        table.add_row(name, *(_shown(key, values[index]) for key, values in measures.items()))
+        table.add_row(
+            for_terminal(name), *(_shown(key, values[index]) for key, values in measures.items())
+        )
     table.add_section()
     table.add_row("mean", *(_shown(key, _mean(values)) for key, values in measures.items()))
     return table
@@ -147,7 +150,7 @@ def draw_heat_map(saved: SavedPrototypes, file: Path) -> None:
         place.set_axis_off()
     for place, cosine, name in zip(axes, cosines, saved.classes, strict=False):
         image = place.imshow(cosine.numpy(), vmin=-1, vmax=1, cmap="RdBu_r")
-        place.set_title(name, fontsize=9)
+        place.set_title(for_picture(name), fontsize=9)
     bar = figure.colorbar(image, ax=axes.tolist(), shrink=0.8)
     bar.set_label("cosine between prototypes of the class")
     figure.savefig(file, dpi=120)
