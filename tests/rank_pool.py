@@ -2,6 +2,7 @@
 
 import queue
 import tempfile
+import time
 from typing import Any, NamedTuple
 
 import torch
@@ -144,16 +145,20 @@ class RankPool:
         """Train on all ranks together.
 
         Raises:
-            AssertionError: If they are not done after two minutes, as in a deadlock.
+            AssertionError: If one of them died, or they are not done after two minutes, as in a
+                deadlock.
         """
         for asked in self._asked:
             asked.put(run)
         outcomes: dict[int, Outcome] = {}
+        deadline = time.monotonic() + 120
         while len(outcomes) < self.size:
             try:
-                rank, assigned, state = self._answered.get(timeout=120)
+                rank, assigned, state = self._answered.get(timeout=1)
             except queue.Empty:
-                raise AssertionError(f"ranks are stuck in {run}") from None
+                assert all(process.is_alive() for process in self._processes), "a rank died"
+                assert time.monotonic() < deadline, f"ranks are stuck in {run}"
+                continue
             outcomes[rank] = Outcome(
                 [torch.from_numpy(part) for part in assigned],
                 {key: torch.from_numpy(value) for key, value in state.items()},

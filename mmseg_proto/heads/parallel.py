@@ -25,9 +25,10 @@ def concatenate_ranks(tensor: Tensor, dim: int) -> Tensor:
 
 def from_first_rank(tensor: Tensor) -> Tensor:
     """Return the tensor as rank 0 has it."""
-    tensor = tensor.contiguous()
-    dist.broadcast(tensor, src=0)
-    return tensor
+    # Gloo of older PyTorch sends no bool.
+    sent = tensor.to(torch.uint8) if tensor.dtype == torch.bool else tensor.contiguous()
+    dist.broadcast(sent, src=0)
+    return sent.to(tensor.dtype)
 
 
 def classes_that_differ(tensor: Tensor) -> dict[int, list[int]]:
