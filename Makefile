@@ -112,7 +112,7 @@ $(STAMP): pyproject.toml constraints.txt $(CHOICE) | $(PY)
 	  wheels="$(WHEELS)/torch-$$($(PY) -W ignore -c 'import torch; print(torch.__version__)')"; \
 	  $(PIP) --constraint $(FILTERED) ninja psutil setuptools wheel && \
 	  { $(PIP) --no-index --find-links "$$wheels" --no-deps mmcv==$(MMCV) 2> /dev/null || { \
-	    echo "      Compiling mmcv $(MMCV), a quarter of an hour on 2 cores; kept in $$wheels"; \
+	    echo "      Compiling mmcv $(MMCV), 15 to 25 minutes on 2 cores; kept in $$wheels"; \
 	    MMCV_WITH_OPS=1 $(PY) -m pip wheel --disable-pip-version-check --quiet --no-cache-dir \
 	      --no-build-isolation --no-deps --wheel-dir "$$wheels" mmcv==$(MMCV) && \
 	    $(PIP) --no-index --find-links "$$wheels" --no-deps mmcv==$(MMCV); }; }; \
