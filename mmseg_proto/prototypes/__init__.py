@@ -1,6 +1,7 @@
 """Prototypes: their state, how they start, how they move and how they fare."""
 
 from .bank import PrototypeBank, move_prototypes
+from .from_classifier import ClassifierEmbedding, classifier_embedding, fit_scale, lean
 from .health import (
     class_health,
     drift,
@@ -14,15 +15,19 @@ from .statistics import PrototypeStatistics, collect_statistics
 
 __all__ = [
     "NO_CANDIDATE",
+    "ClassifierEmbedding",
     "PrototypeBank",
     "PrototypeStatistics",
     "class_health",
+    "classifier_embedding",
     "collect_statistics",
     "draw_candidates",
     "drift",
     "extend_by_kmeans_plus_plus",
+    "fit_scale",
     "intra_class_cosine",
     "largest_cosine",
+    "lean",
     "live_share",
     "move_prototypes",
     "usage_perplexity",
