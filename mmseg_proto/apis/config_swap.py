@@ -121,13 +121,20 @@ def _scale_without_decay(
     return {key: {**settings, "decay_mult": 0.0}}
 
 
-def write_swap(existing: Path, out: Path, *, force: bool = False) -> list[str]:
+def write_swap(
+    existing: Path,
+    out: Path,
+    *,
+    force: bool = False,
+    head: Mapping[str, Any] | None = None,
+) -> list[str]:
     """Write the swap of an existing config, and make sure that its head can be built.
 
     Args:
         existing: Config of a softmax model. It is run, as any config that is read.
         out: Config to write; nothing is written if anything is wrong.
         force: Whether `out` may be overwritten. Defaults to False.
+        head: Further settings of the prototype head. Defaults to None: none.
 
     Returns:
         list[str]: What was done.
@@ -150,6 +157,7 @@ def write_swap(existing: Path, out: Path, *, force: bool = False) -> list[str]:
         )
     cfg = _read(existing)
     swap = swap_config(cfg)
+    last_stage(swap.child["model"]["decode_head"]).update(head or {})
     base = Path(os.path.relpath(existing.resolve(), out.resolve().parent)).as_posix()
     text = f"_base_ = {f'./{base}'!r}\n{Config(swap.child).pretty_text}"
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ and a smaller part that tells looks apart, and cluster centres lean towards the 
 the classifier sees their class.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -55,8 +56,10 @@ def classifier_embedding(
     basis = torch.linalg.qr(torch.eye(classes)[:, 1:] - 1 / classes).Q.T
     mean = features.mean(dim=0)
     looks = min(looks, *features.shape)
-    _, _, components = torch.linalg.svd(features - mean, full_matrices=False)
-    by_class, by_look = basis @ weight, components[:looks]
+    # Eigenvalues rise.
+    covariance = torch.cov(features.T).reshape(features.shape[1], features.shape[1])
+    components = torch.linalg.eigh(covariance).eigenvectors
+    by_class, by_look = basis @ weight, components.flip(1).T[:looks]
     offset = basis @ bias
     length = (features @ by_class.T + offset).norm(dim=1).mean().clamp(min=1e-12)
     spread = ((features - mean) @ by_look.T).norm(dim=1).mean().clamp(min=1e-12)
@@ -97,6 +100,6 @@ def fit_scale(scores: Tensor, labels: Tensor, low: float, high: float) -> float:
     Returns:
         float: The scale with the lowest cross-entropy among 200 evenly spaced logarithms.
     """
-    scales = torch.logspace(*torch.tensor([low, high]).log10().tolist(), 200)
+    scales = torch.linspace(math.log(low), math.log(high), 200).exp()
     losses = torch.stack([F.cross_entropy(scores * scale, labels) for scale in scales])
     return float(scales[losses.argmin()])

@@ -1,0 +1,162 @@
+"""A trained softmax model becomes prototypes without training."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+from mmseg.apis import init_model
+
+from mmseg_proto.apis.checkpoint_swap import (
+    SwappedCheckpoint,
+    SwapSettings,
+    _Reservoir,
+    compare,
+    swap_checkpoint,
+)
+from mmseg_proto.hooks.checkpoint_files import load_weights
+
+QUICK = SwapSettings(num_prototypes=4, pixels=300, images=20)
+
+
+@pytest.fixture(scope="module")
+def softmax(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Config and checkpoint of a small softmax model, trained for a moment."""
+    folder = tmp_path_factory.mktemp("softmax")
+    config = folder / "small.py"
+    config.write_text(
+        f"_base_ = {str(repository / 'configs' / 'softmax_demo_synthetic.py')!r}\n"
+        "train_dataloader = dict(dataset=dict(length=40))\n"
+        "val_dataloader = dict(dataset=dict(length=10))\n"
+        "model = dict(backbone=dict(init_cfg=None), decode_head=dict(channels=32))\n"
+    )
+    cfg = Config.fromfile(config)
+    cfg.merge_from_dict(
+        {
+            "work_dir": str(folder / "run"),
+            "experiment_name": folder.name,
+            "visualizer.name": folder.name,
+            "train_cfg.max_iters": 30,
+            "train_cfg.val_interval": 100,
+            "randomness": {"seed": 0},
+        }
+    )
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    return config, folder / "run" / "iter_30.pth"
+
+
+@pytest.fixture(scope="module")
+def swapped(softmax: tuple[Path, Path]) -> SwappedCheckpoint:
+    return swap_checkpoint(*softmax, softmax[0].parent / "swapped", QUICK)
+
+
+def test_it_keeps_what_softmax_knows(
+    softmax: tuple[Path, Path], swapped: SwappedCheckpoint
+) -> None:
+    scores = compare(*softmax, swapped)
+    assert scores["softmax"] > 10
+    assert scores["swapped"] > scores["softmax"] - 6
+    model = init_model(str(swapped.config), str(swapped.checkpoint), device="cpu")
+    bank = model.decode_head.prototype_classifier.bank
+    assert bank.alive_mask.any(dim=1).sum() >= 7
+    torch.testing.assert_close(bank.prototypes.norm(dim=2), bank.alive, rtol=0, atol=1e-5)
+    assert load_weights(swapped.checkpoint)["meta"]["dataset_meta"]["classes"]
+
+
+def test_prototypes_that_lean_all_the_way_decide_as_softmax_does(
+    softmax: tuple[Path, Path], tmp_path: Path
+) -> None:
+    made = swap_checkpoint(*softmax, tmp_path, QUICK._replace(lean=1e6))
+    old, new = (
+        init_model(str(config), str(checkpoint), device="cpu")
+        for config, checkpoint in (softmax, made[:2])
+    )
+    image = torch.rand(1, 3, 64, 96) * 4 - 2
+    with torch.no_grad():
+        logits, cosines = (model.decode_head(model.extract_feat(image)) for model in (old, new))
+    known = new.decode_head.prototype_classifier.bank.alive_mask.any(dim=1)
+    assert (logits[:, known].argmax(1) == cosines[:, known].argmax(1)).float().mean() > 0.999
+
+
+def test_training_goes_on_from_it(softmax: tuple[Path, Path], swapped: SwappedCheckpoint) -> None:
+    scores = compare(*softmax, swapped, fine_tune_for=5)
+    assert list(scores) == ["softmax", "swapped", "after 5 iterations"]
+    tuned = load_weights(swapped.config.parent / "fine_tuned" / "iter_5.pth")["state_dict"]
+    bank = "decode_head.prototype_classifier.bank"
+    assert tuned[f"{bank}.updates"].max() == 5
+    moved = (
+        tuned[f"{bank}.prototypes"]
+        - load_weights(swapped.checkpoint)["state_dict"][f"{bank}.prototypes"]
+    )
+    assert 0 < moved.abs().max() < 0.1
+
+
+def test_the_reservoir_is_an_even_sample_of_bounded_size() -> None:
+    counts = torch.zeros(60)
+    for seed in range(300):
+        reservoir = _Reservoir(2, limit=10, seed=seed)
+        for start in range(0, 60, 7):
+            stop = min(60, start + 7)
+            features = torch.arange(start, stop).float()[:, None]
+            reservoir.add(features, torch.zeros(stop - start, dtype=torch.long))
+        features, labels = reservoir.take()
+        assert len(features) == 10
+        assert labels.unique().tolist() == [0]
+        counts[features[:, 0].long()] += 1
+    # 50 expected each, standard deviation 6.5.
+    assert counts.min() > 20
+    assert counts.max() < 80
+
+
+def run_tool(repository: Path, *arguments: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "ignore", str(repository / "tools" / "swap_checkpoint.py")]
+    return subprocess.run(
+        [*command, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_command_writes_json(
+    softmax: tuple[Path, Path], repository: Path, tmp_path: Path
+) -> None:
+    options = ["--images", 10, "--num-prototypes", 3, "--json"]
+    done = run_tool(repository, *softmax, "-o", tmp_path / "new", *options)
+    assert done.returncode == 0, done.stderr[-3000:]
+    said = json.loads(done.stdout)
+    assert set(said["mIoU"]) == {"softmax", "swapped"}
+    assert Config.fromfile(said["config"]).model.decode_head.num_prototypes == 3
+    names = sorted(path.name for path in (tmp_path / "new").iterdir())
+    assert names == ["proto_small.pth", "proto_small.py"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("there", "Expected a new file, but .*proto_small.py is there. Overwrite it with --force"),
+        ("checkpoint", "Expected a checkpoint at .*none.pth, but there is no such file"),
+        ("foreign", "Expected a checkpoint of this config, but it lacks .* of its weights, first"),
+        ("swapped", "the decode head is a ProtoDecodeHead already"),
+    ],
+)
+def test_what_cannot_be_swapped_is_named_and_nothing_is_written(
+    wrong: str, message: str, softmax: tuple[Path, Path], swapped: SwappedCheckpoint, tmp_path: Path
+) -> None:
+    config, checkpoint = softmax
+    if wrong == "there":
+        (tmp_path / "proto_small.py").write_text("mine")
+    elif wrong == "checkpoint":
+        checkpoint = tmp_path / "none.pth"
+    elif wrong == "foreign":
+        checkpoint = tmp_path / "foreign.pth"
+        torch.save({"state_dict": {"weight": torch.ones(1)}}, checkpoint)
+    else:
+        config = swapped.config
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises((ValueError, OSError), match=message):
+        swap_checkpoint(config, checkpoint, tmp_path, QUICK)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
