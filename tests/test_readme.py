@@ -10,7 +10,9 @@ import readme
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import HOOKS, MODELS
+from PIL import Image
 from recipe_names import DATA_SETS, OTHERS, PAPER
+from toy_runner import make_runner
 
 from mmseg_proto import PixelPrototypeLoss, ProtoDecodeHead, PrototypeUpdateHook
 from mmseg_proto.configs import config_root, list_configs
@@ -101,3 +103,23 @@ def test_swap_in_pure_python_builds(tmp_path: Path) -> None:
     init_default_scope("mmseg")
     assert isinstance(MODELS.build(cfg.model.decode_head), ProtoDecodeHead)
     assert isinstance(HOOKS.build(cfg.default_hooks.prototype), PrototypeUpdateHook)
+
+
+def test_the_snippet_for_python_runs(tmp_path: Path, repository: Path) -> None:
+    """With another checkpoint, image and device."""
+    text = (repository / "README.md").read_text(encoding="utf-8")
+    snippet = text.split("## From Python")[1].split("```python\n")[1].split("```")[0]
+    pipeline = [{"type": "LoadImageFromFile"}, {"type": "PackSegInputs"}]
+    runner = make_runner(tmp_path, {"test_pipeline": pipeline})
+    runner.train()
+    Image.new("RGB", (24, 16)).save(tmp_path / "street.png")
+    for said, here in (
+        ("work_dirs/my_prototype_config/iter_160000.pth", f"{runner.work_dir}/iter_4.pth"),
+        ("street.png", str(tmp_path / "street.png")),
+        ("cuda", "cpu"),
+    ):
+        assert said in snippet
+        snippet = snippet.replace(said, here)
+    made: dict[str, Any] = {}
+    exec(compile(snippet, "README.md", "exec"), made)
+    assert made["labels"].shape == (1, 16, 24)

@@ -1,1 +1,5 @@
-"""What the scripts in `tools/` call."""
+"""What the scripts in `tools/` call, and `load`, which makes a model of its checkpoint."""
+
+from .loading import load
+
+__all__ = ["load"]

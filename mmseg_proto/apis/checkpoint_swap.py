@@ -126,10 +126,12 @@ def swap_checkpoint(
     fresh = written[0].with_name(f"{written[0].stem}_new.py")
     try:
         notes = write_swap(config, fresh, force=True, head=options)
-        swapped = MODELS.build(Config.fromfile(fresh).model)
+        new = Config.fromfile(fresh)
+        swapped = MODELS.build(new.model)
         _fill(swapped, weights, embedding, prototypes, alive)
         _scale(swapped, features, labels)
-        meta = dict(loaded.get("meta") or {})
+        # With the config in it, as the runner saves it, so that `load` needs no other file.
+        meta = {**(loaded.get("meta") or {}), "cfg": new.pretty_text}
         with written_whole(written[1]) as draft:
             torch.save({"meta": meta, "state_dict": swapped.state_dict()}, draft)
         fresh.replace(written[0])

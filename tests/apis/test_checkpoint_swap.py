@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from mmseg.apis import init_model
 
+from mmseg_proto.apis import load
 from mmseg_proto.apis.checkpoint_swap import (
     SwappedCheckpoint,
     SwapSettings,
@@ -62,7 +63,7 @@ def test_it_keeps_what_softmax_knows(
     scores = compare(*softmax, swapped)
     assert scores["softmax"] > 10
     assert scores["swapped"] > scores["softmax"] - 6
-    model = init_model(str(swapped.config), str(swapped.checkpoint), device="cpu")
+    model = load(swapped.checkpoint)
     bank = model.decode_head.prototype_classifier.bank
     assert bank.alive_mask.any(dim=1).sum() >= 7
     torch.testing.assert_close(bank.prototypes.norm(dim=2), bank.alive, rtol=0, atol=1e-5)
