@@ -3,6 +3,7 @@
 import copy
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from mmseg_proto.hooks.checkpoint_files import load_weights
 from mmseg_proto.hooks.kmeans_seeding import kmeans_centres
-from mmseg_proto.ops import nearest_prototypes, sample_labels
+from mmseg_proto.ops import expect_number, nearest_prototypes, sample_labels
 from mmseg_proto.prototypes import ClassifierEmbedding, classifier_embedding, fit_scale, lean
 
 from .config_swap import is_swapped, last_stage, write_swap
@@ -28,13 +29,13 @@ from .whole_files import written_whole
 
 #: Fewer pixels that the classifier gets right than this, and all of a class are clustered.
 _FEW = 50
-_CLASSIFIER = "conv_seg"
 
 
-class SwapSettings(NamedTuple):
+@dataclass(frozen=True)
+class SwapSettings:
     """How prototypes are made.
 
-    Attributes:
+    Args:
         num_prototypes: Clusters of each class, at least 1.
         pixels: Pixels of each class that are kept for clustering, at least 2.
         lean: Weight of the class direction of the classifier in a prototype, at least 0: 0 leaves
@@ -42,6 +43,10 @@ class SwapSettings(NamedTuple):
             softmax does, and the more they are alike.
         images: Training images to look at; None for all.
         seed: Seed of everything random.
+
+    Raises:
+        TypeError: If one is no number.
+        ValueError: If one is too small.
     """
 
     num_prototypes: int = 10
@@ -49,6 +54,15 @@ class SwapSettings(NamedTuple):
     lean: float = 1.0
     images: int | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("num_prototypes", 1), ("pixels", 2), ("lean", 0), ("images", 1)):
+            value = getattr(self, name)
+            if name == "images" and value is None:
+                continue
+            expect_number(name, value, whole=name != "lean")
+            if value < least:
+                raise ValueError(f"Expected `{name}` to be at least {least}, but got {value}.")
 
 
 class SwappedCheckpoint(NamedTuple):
@@ -341,10 +355,8 @@ def _fill(
     alive: Tensor,
 ) -> None:
     """Load what the models have in common, and put embedding and prototypes in."""
-    swapped.load_state_dict(
-        {key: value for key, value in weights.items() if f".{_CLASSIFIER}." not in key},
-        strict=False,
-    )
+    # All but the classifier of the last head, for which there is no place.
+    swapped.load_state_dict(weights, strict=False)
     classifier = _last_head(swapped).prototype_classifier
     projection = classifier.embedding.projection[-1]
     projection.weight.data.copy_(embedding.weight[..., None, None])

@@ -3,14 +3,17 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmseg.apis import init_model
+from mmseg.registry import MODELS
 
 from mmseg_proto.apis import load
 from mmseg_proto.apis.checkpoint_swap import (
@@ -73,7 +76,7 @@ def test_it_keeps_what_softmax_knows(
 def test_prototypes_that_lean_all_the_way_decide_as_softmax_does(
     softmax: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    made = swap_checkpoint(*softmax, tmp_path, QUICK._replace(lean=1e6))
+    made = swap_checkpoint(*softmax, tmp_path, replace(QUICK, lean=1e6))
     old, new = (
         init_model(str(config), str(checkpoint), device="cpu")
         for config, checkpoint in (softmax, made[:2])
@@ -161,3 +164,47 @@ def test_what_cannot_be_swapped_is_named_and_nothing_is_written(
     with pytest.raises((ValueError, OSError), match=message):
         swap_checkpoint(config, checkpoint, tmp_path, QUICK)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_of_a_cascade_the_last_stage_is_swapped_and_the_others_stay(
+    repository: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "cascade.py"
+    config.write_text(
+        f"_base_ = {str(repository / 'configs' / 'softmax_demo_synthetic.py')!r}\n"
+        "shared = dict(in_channels=[24, 40], in_index=[0, 1], input_transform='resize_concat',\n"
+        "    channels=16, num_classes=8, norm_cfg=dict(type='BN'))\n"
+        "model = dict(type='CascadeEncoderDecoder', num_stages=2,\n"
+        "    backbone=dict(init_cfg=None),\n"
+        "    decode_head=[dict(type='FCNHead', num_convs=1, **shared),\n"
+        "                 dict(type='OCRHead', ocr_channels=8, **shared)],\n"
+        "    auxiliary_head=dict(type='FCNHead', num_convs=0, concat_input=False,\n"
+        "                        in_channels=40, in_index=1, channels=40, num_classes=8))\n"
+        "del shared\n"
+    )
+    init_default_scope("mmseg")
+    model = MODELS.build(Config.fromfile(config).model)
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "cascade.pth")
+    made = swap_checkpoint(
+        config, tmp_path / "cascade.pth", tmp_path / "new", replace(QUICK, images=2)
+    )
+    old, new = model.state_dict(), load_weights(made.checkpoint)["state_dict"]
+    gone = {"decode_head.1.conv_seg.weight", "decode_head.1.conv_seg.bias"}
+    assert old.keys() - new.keys() == gone
+    assert [key for key in old.keys() - gone if not torch.equal(old[key], new[key])] == []
+    assert any(key.startswith("decode_head.1.prototype_classifier.bank") for key in new)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"num_prototypes": 0}, "Expected `num_prototypes` to be at least 1, but got 0"),
+        ({"pixels": 1}, "Expected `pixels` to be at least 2, but got 1"),
+        ({"lean": -0.5}, "Expected `lean` to be at least 0, but got -0.5"),
+        ({"lean": "1"}, "Expected `lean` to be a number, but got '1'"),
+        ({"images": 0}, "Expected `images` to be at least 1, but got 0"),
+    ],
+)
+def test_settings_out_of_range_are_named(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        SwapSettings(**wrong)
