@@ -1,6 +1,7 @@
 """A trained softmax model becomes a prototype model, with one pass over its training data."""
 
 import copy
+import math
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -283,13 +284,27 @@ def _draw(cfg: Config, model: Any, settings: SwapSettings) -> tuple[Tensor, Tens
         batch = model.data_preprocessor(pseudo_collate([sample]), False)
         seen.clear()
         model(batch["inputs"], batch["data_samples"], mode="tensor")
-        features = seen[-1]
+        features = _without_padding(seen[-1], batch)
         labels = torch.stack([s.gt_sem_seg.data for s in batch["data_samples"]])[:, 0].cpu()
         height, width = features.shape[-2:]
         labels = sample_labels(labels, (height, width), head.align_corners).flatten()
         reservoir.add(features.permute(0, 2, 3, 1).flatten(0, 2).float().cpu(), labels)
     handle.remove()
     return reservoir.take()
+
+
+def _without_padding(features: Tensor, batch: dict[str, Any]) -> Tensor:
+    """Cut off what stands for padding at the right and below, which has no labels."""
+    height, width = (
+        math.ceil(size * inside / padded)
+        for size, inside, padded in zip(
+            features.shape[-2:],
+            batch["data_samples"][0].img_shape[:2],
+            batch["inputs"].shape[-2:],
+            strict=True,
+        )
+    )
+    return features[..., :height, :width]
 
 
 class _Reservoir:

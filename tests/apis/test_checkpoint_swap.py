@@ -19,6 +19,7 @@ from mmseg_proto.apis import load
 from mmseg_proto.apis.checkpoint_swap import (
     SwappedCheckpoint,
     SwapSettings,
+    _draw,
     _Reservoir,
     compare,
     swap_checkpoint,
@@ -208,3 +209,19 @@ def test_of_a_cascade_the_last_stage_is_swapped_and_the_others_stay(
 def test_settings_out_of_range_are_named(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         SwapSettings(**wrong)
+
+
+def test_padding_is_no_part_of_the_training_data(
+    softmax: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Padded from 64x96 to 128x128, features at stride 4 are 32x32, and 16x24 of them real."""
+    cfg = Config.fromfile(softmax[0])
+    cfg.model.data_preprocessor.test_cfg = {"size_divisor": 128}
+    model = MODELS.build(cfg.model).eval()
+    seen: list[int] = []
+    monkeypatch.setattr(
+        _Reservoir, "add", lambda self, features, labels: seen.append(len(features))
+    )
+    monkeypatch.setattr(_Reservoir, "take", lambda self: (torch.zeros(0), torch.zeros(0)))
+    _draw(cfg, model, replace(QUICK, images=1))
+    assert seen == [16 * 24]
