@@ -41,7 +41,7 @@ def main() -> None:
             warnings.simplefilter("ignore")
             from rich.console import Console
 
-            from mmseg_proto.apis import checkpoint_swap
+            from mmseg_proto.apis import checkpoint_swap, swap_comparison
             from mmseg_proto.apis.accuracy_report import rich_table
 
             settings = checkpoint_swap.SwapSettings(
@@ -55,7 +55,7 @@ def main() -> None:
                 device=arguments.device,
                 force=arguments.force,
             )
-            scores = checkpoint_swap.compare(
+            scores = swap_comparison.compare(
                 arguments.config,
                 arguments.checkpoint,
                 swapped,

@@ -16,14 +16,9 @@ from mmseg.apis import init_model
 from mmseg.registry import MODELS
 
 from mmseg_proto.apis import load
-from mmseg_proto.apis.checkpoint_swap import (
-    SwappedCheckpoint,
-    SwapSettings,
-    _draw,
-    _Reservoir,
-    compare,
-    swap_checkpoint,
-)
+from mmseg_proto.apis.checkpoint_swap import SwappedCheckpoint, SwapSettings, swap_checkpoint
+from mmseg_proto.apis.feature_sample import _Reservoir, draw_features
+from mmseg_proto.apis.swap_comparison import compare
 from mmseg_proto.hooks.checkpoint_files import load_weights
 
 QUICK = SwapSettings(num_prototypes=4, pixels=300, images=20)
@@ -223,5 +218,5 @@ def test_padding_is_no_part_of_the_training_data(
         _Reservoir, "add", lambda self, features, labels: seen.append(len(features))
     )
     monkeypatch.setattr(_Reservoir, "take", lambda self: (torch.zeros(0), torch.zeros(0)))
-    _draw(cfg, model, replace(QUICK, images=1))
+    draw_features(cfg, model, 300, images=1)
     assert seen == [16 * 24]

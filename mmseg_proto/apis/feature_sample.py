@@ -1,0 +1,119 @@
+"""An even sample of what the classifier of a trained model sees of each class."""
+
+import copy
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmseg.registry import DATASETS
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor, nn
+
+from mmseg_proto.ops import sample_labels
+
+
+def last_head(model: nn.Module) -> Any:
+    """Return the decode head that predicts: of a cascade, its last stage."""
+    head: Any = model.decode_head
+    return head[-1] if isinstance(head, nn.ModuleList) else head
+
+
+@torch.no_grad()
+def draw_features(
+    cfg: Config, model: Any, limit: int, *, images: int | None = None, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Draw what the classifier of a model sees, evenly from all training pixels of each class.
+
+    Args:
+        cfg: Config of the model.
+        model: The segmentor, in evaluation mode.
+        limit: Pixels of each class to keep, at least 1.
+        images: Training images to look at. Defaults to None: all.
+        seed: Seed of everything random. Defaults to 0.
+
+    Returns:
+        tuple[Tensor, Tensor]: Features ``(N, D)`` in fp32 on the CPU and their labels ``(N,)``.
+
+    Raises:
+        ValueError: If no pixel has a label.
+    """
+    head = last_head(model)
+    seen: list[Tensor] = []
+    handle = head.conv_seg.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    reservoir = _Reservoir(head.num_classes, limit, seed)
+    for sample in _samples(cfg, images, seed):
+        batch = model.data_preprocessor(pseudo_collate([sample]), False)
+        seen.clear()
+        model(batch["inputs"], batch["data_samples"], mode="tensor")
+        features = _without_padding(seen[-1], batch)
+        labels = torch.stack([s.gt_sem_seg.data for s in batch["data_samples"]])[:, 0].cpu()
+        height, width = features.shape[-2:]
+        labels = sample_labels(labels, (height, width), head.align_corners).flatten()
+        reservoir.add(features.permute(0, 2, 3, 1).flatten(0, 2).float().cpu(), labels)
+    handle.remove()
+    return reservoir.take()
+
+
+def _samples(cfg: Config, images: int | None, seed: int) -> Iterator[Any]:
+    """Yield training samples as validation would see them: whole, without augmentation."""
+    settings = copy.deepcopy(cfg.train_dataloader.dataset)
+    innermost = settings
+    while "dataset" in innermost:
+        innermost = innermost.dataset
+    innermost.pipeline = cfg.val_dataloader.dataset.pipeline
+    dataset = DATASETS.build(settings)
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(dataset), generator=generator)[:images].tolist()
+    bar = track(order, description="Looking at training images", console=Console(stderr=True))
+    for index in bar:
+        yield dataset[index]
+
+
+def _without_padding(features: Tensor, batch: dict[str, Any]) -> Tensor:
+    """Cut off what stands for padding at the right and below, which has no labels."""
+    height, width = (
+        math.ceil(size * inside / padded)
+        for size, inside, padded in zip(
+            features.shape[-2:],
+            batch["data_samples"][0].img_shape[:2],
+            batch["inputs"].shape[-2:],
+            strict=True,
+        )
+    )
+    return features[..., :height, :width]
+
+
+class _Reservoir:
+    """An even sample of the pixels of each class, of bounded size.
+
+    Every pixel gets a random number, and those with the smallest ones stay.
+    """
+
+    def __init__(self, num_classes: int, limit: int, seed: int) -> None:
+        self._limit = limit
+        self._generator = torch.Generator().manual_seed(seed)
+        self._kept: list[tuple[Tensor, Tensor] | None] = [None] * num_classes
+
+    def add(self, features: Tensor, labels: Tensor) -> None:
+        number = torch.rand(len(labels), generator=self._generator)
+        for label in labels.unique().tolist():
+            if not 0 <= label < len(self._kept):
+                continue  # ignored
+            own = labels == label
+            numbers, pixels = number[own], features[own]
+            before = self._kept[label]
+            if before is not None:
+                numbers, pixels = torch.cat([before[0], numbers]), torch.cat([before[1], pixels])
+            first = numbers.argsort()[: self._limit]
+            self._kept[label] = numbers[first], pixels[first]
+
+    def take(self) -> tuple[Tensor, Tensor]:
+        kept = [(c, pair[1]) for c, pair in enumerate(self._kept) if pair is not None]
+        if not kept:
+            raise ValueError("Expected training images with labels, but no pixel has one.")
+        labels = torch.cat([torch.full((len(pixels),), c) for c, pixels in kept])
+        return torch.cat([pixels for _, pixels in kept]), labels
