@@ -9,11 +9,11 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmseg.registry import DATASETS
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor, nn
 
 from mmseg_proto.ops import sample_labels
+
+from .progress import map_with_progress
 
 
 def last_head(model: nn.Module) -> Any:
@@ -68,9 +68,7 @@ def _samples(cfg: Config, images: int | None, seed: int) -> Iterator[Any]:
     dataset = DATASETS.build(settings)
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(dataset), generator=generator)[:images].tolist()
-    bar = track(order, description="Looking at training images", console=Console(stderr=True))
-    for index in bar:
-        yield dataset[index]
+    yield from map_with_progress(dataset.__getitem__, order, 1, "Looking at training images")
 
 
 def _without_padding(features: Tensor, batch: dict[str, Any]) -> Tensor:
