@@ -16,8 +16,9 @@ from mmseg_proto.datasets import (  # noqa: E402
     CamVidDataset,
     LoadWideAnnotations,
     SyntheticScenes,
+    relabelled_dataset,
 )
-from mmseg_proto.evaluation import ClassIoUMetric  # noqa: E402
+from mmseg_proto.evaluation import ClassIoUMetric, UnknownPixelMetric  # noqa: E402
 from mmseg_proto.heads import ProtoDecodeHead, SegmenterPatchHead  # noqa: E402
 from mmseg_proto.hooks import (  # noqa: E402
     AtomicCheckpointHook,
@@ -26,6 +27,10 @@ from mmseg_proto.hooks import (  # noqa: E402
 )
 from mmseg_proto.hooks.checkpoint_globals import allow_checkpoint_globals  # noqa: E402
 from mmseg_proto.losses import PixelPrototypeLoss  # noqa: E402
+from mmseg_proto.segmentors import (  # noqa: E402
+    ProtoCascadeEncoderDecoder,
+    ProtoEncoderDecoder,
+)
 
 allow_checkpoint_globals()
 
@@ -39,10 +44,14 @@ __all__ = [
     "HRNetAligned",
     "LoadWideAnnotations",
     "PixelPrototypeLoss",
+    "ProtoCascadeEncoderDecoder",
     "ProtoDecodeHead",
+    "ProtoEncoderDecoder",
     "PrototypeUpdateHook",
     "RandomStateHook",
     "SegmenterPatchHead",
     "SyntheticScenes",
+    "UnknownPixelMetric",
     "__version__",
+    "relabelled_dataset",
 ]

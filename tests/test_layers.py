@@ -15,6 +15,7 @@ FLOORS = (
     "losses",
     "backbones",
     "heads",
+    "segmentors",
     "hooks",
     "datasets",
     "evaluation",

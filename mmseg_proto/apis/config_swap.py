@@ -158,8 +158,20 @@ def write_swap(
     cfg = _read(existing)
     swap = swap_config(cfg)
     last_stage(swap.child["model"]["decode_head"]).update(head or {})
+    write_child(existing, out, swap.child)
+    return swap.notes
+
+
+def write_child(existing: Path, out: Path, child: Mapping[str, Any]) -> None:
+    """Write a config on top of an existing one, once its decode head can be built.
+
+    Args:
+        existing: The config it builds on.
+        out: Config to write, whole or not at all. Overwritten if it is there.
+        child: What it says.
+    """
     base = Path(os.path.relpath(existing.resolve(), out.resolve().parent)).as_posix()
-    text = f"_base_ = {f'./{base}'!r}\n{Config(swap.child).pretty_text}"
+    text = f"_base_ = {f'./{base}'!r}\n{Config(dict(child)).pretty_text}"
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = out.with_name(f"{out.stem}.draft.py")
     try:
@@ -169,7 +181,6 @@ def write_swap(
         draft.replace(out)
     finally:
         draft.unlink(missing_ok=True)
-    return swap.notes
 
 
 def _read(existing: Path) -> Config:

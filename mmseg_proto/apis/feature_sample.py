@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -22,7 +22,6 @@ def last_head(model: nn.Module) -> Any:
     return head[-1] if isinstance(head, nn.ModuleList) else head
 
 
-@torch.no_grad()
 def draw_features(
     cfg: Config, model: Any, limit: int, *, images: int | None = None, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
@@ -42,33 +41,73 @@ def draw_features(
         ValueError: If no pixel has a label.
     """
     head = last_head(model)
-    seen: list[Tensor] = []
-    handle = head.conv_seg.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    reservoir = _Reservoir(head.num_classes, limit, seed)
-    for sample in _samples(cfg, images, seed):
-        batch = model.data_preprocessor(pseudo_collate([sample]), False)
-        seen.clear()
-        model(batch["inputs"], batch["data_samples"], mode="tensor")
-        features = _without_padding(seen[-1], batch)
-        labels = torch.stack([s.gt_sem_seg.data for s in batch["data_samples"]])[:, 0].cpu()
-        height, width = features.shape[-2:]
-        labels = sample_labels(labels, (height, width), head.align_corners).flatten()
+    reservoir = Reservoir(head.num_classes, limit, seed)
+    dataset = whole_images(cfg, cfg.train_dataloader.dataset)
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(dataset), generator=generator)[:images].tolist()
+    samples = map_with_progress(dataset.__getitem__, order, 1, "Looking at training images")
+    for features, labels in classifier_inputs(model, head.conv_seg, samples):
         reservoir.add(features.permute(0, 2, 3, 1).flatten(0, 2).float().cpu(), labels)
-    handle.remove()
     return reservoir.take()
 
 
-def _samples(cfg: Config, images: int | None, seed: int) -> Iterator[Any]:
-    """Yield training samples as validation would see them: whole, without augmentation."""
-    settings = copy.deepcopy(cfg.train_dataloader.dataset)
-    innermost = settings
-    while "dataset" in innermost:
-        innermost = innermost.dataset
-    innermost.pipeline = cfg.val_dataloader.dataset.pipeline
-    dataset = DATASETS.build(settings)
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(dataset), generator=generator)[:images].tolist()
-    yield from map_with_progress(dataset.__getitem__, order, 1, "Looking at training images")
+@torch.no_grad()
+def classifier_inputs(
+    model: Any, classifier: nn.Module, samples: Iterable[Any]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Run images through a model, and catch what its classifier gets.
+
+    Args:
+        model: The segmentor, in evaluation mode.
+        classifier: Module of its last decode head that gets the features.
+        samples: Samples of a data set, with `gt_sem_seg`.
+
+    Yields:
+        tuple[Tensor, Tensor]: Features ``(1, D, H, W)`` without padding, and the labels of their
+        pixels on the CPU ``(H*W,)``, as they are in the data set.
+    """
+    head = last_head(model)
+    seen: list[Tensor] = []
+    handle = classifier.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    try:
+        for sample in samples:
+            batch = model.data_preprocessor(pseudo_collate([sample]), False)
+            seen.clear()
+            model(batch["inputs"], batch["data_samples"], mode="tensor")
+            features = _without_padding(seen[-1], batch)
+            labels = torch.stack([s.gt_sem_seg.data for s in batch["data_samples"]])[:, 0].cpu()
+            height, width = features.shape[-2:]
+            yield features, sample_labels(labels, (height, width), head.align_corners).flatten()
+    finally:
+        handle.remove()
+
+
+def whole_images(cfg: Config, settings: Any) -> Any:
+    """Build a data set whose images come as validation sees them: whole, without augmentation.
+
+    Args:
+        cfg: Config of the model.
+        settings: Config of the data set.
+
+    Returns:
+        Any: The data set.
+    """
+    settings = copy.deepcopy(settings)
+    pipeline = next(_innermost(cfg.val_dataloader.dataset))["pipeline"]
+    for inner in _innermost(settings):
+        inner["pipeline"] = pipeline
+    return DATASETS.build(settings)
+
+
+def _innermost(settings: Any) -> Iterator[Any]:
+    """Yield the configs of the data sets inside whatever is around them."""
+    if "datasets" in settings:
+        for part in settings["datasets"]:
+            yield from _innermost(part)
+    elif "dataset" in settings:
+        yield from _innermost(settings["dataset"])
+    else:
+        yield settings
 
 
 def _without_padding(features: Tensor, batch: dict[str, Any]) -> Tensor:
@@ -85,10 +124,15 @@ def _without_padding(features: Tensor, batch: dict[str, Any]) -> Tensor:
     return features[..., :height, :width]
 
 
-class _Reservoir:
+class Reservoir:
     """An even sample of the pixels of each class, of bounded size.
 
     Every pixel gets a random number, and those with the smallest ones stay.
+
+    Args:
+        num_classes: Number of classes.
+        limit: Pixels of each to keep, at least 1.
+        seed: Seed of the random numbers.
     """
 
     def __init__(self, num_classes: int, limit: int, seed: int) -> None:
@@ -97,6 +141,7 @@ class _Reservoir:
         self._kept: list[tuple[Tensor, Tensor] | None] = [None] * num_classes
 
     def add(self, features: Tensor, labels: Tensor) -> None:
+        """Offer features ``(N, D)`` with labels ``(N,)``; others than classes are ignored."""
         number = torch.rand(len(labels), generator=self._generator)
         for label in labels.unique().tolist():
             if not 0 <= label < len(self._kept):
@@ -110,6 +155,7 @@ class _Reservoir:
             self._kept[label] = numbers[first], pixels[first]
 
     def take(self) -> tuple[Tensor, Tensor]:
+        """Return features and labels of what was kept, class by class."""
         kept = [(c, pair[1]) for c, pair in enumerate(self._kept) if pair is not None]
         if not kept:
             raise ValueError("Expected training images with labels, but no pixel has one.")

@@ -1,7 +1,9 @@
 """What the swap of a checkpoint costs, and what training on from there brings."""
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -47,12 +49,43 @@ def evaluate(config: Path, checkpoint: Path) -> float:
     Returns:
         float: mIoU in percent.
     """
+    return float(validate(config, checkpoint)["mIoU"])
+
+
+def evaluate_classes(config: Path, checkpoint: Path) -> dict[str, float]:
+    """Validate a checkpoint with its config, class by class.
+
+    Args:
+        config: The config.
+        checkpoint: The checkpoint.
+
+    Returns:
+        dict[str, float]: IoU of each class in percent; NaN for one that is not there.
+    """
+    found = validate(config, checkpoint, {"val_evaluator.type": "ClassIoUMetric"})
+    return {key[4:]: value for key, value in found.items() if key.startswith("IoU/")}
+
+
+def validate(
+    config: Path, checkpoint: Path, options: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Validate a checkpoint with its config, and leave nothing behind.
+
+    Args:
+        config: The config.
+        checkpoint: The checkpoint.
+        options: What to change in the config. Defaults to None: nothing.
+
+    Returns:
+        dict[str, Any]: What the evaluator returns.
+    """
     with tempfile.TemporaryDirectory() as folder:
         cfg = Config.fromfile(config)
         own = {"work_dir": folder, "load_from": str(checkpoint), "resume": False}
-        cfg.merge_from_dict({**own, "visualizer.vis_backends": []})
+        cfg.merge_from_dict({**own, "visualizer.vis_backends": [], **(options or {})})
         _rename(cfg, Path(folder).name)
-        return float(Runner.from_cfg(cfg).val()["mIoU"])
+        metrics: dict[str, Any] = Runner.from_cfg(cfg).val()
+        return metrics
 
 
 def fine_tune(swapped: SwappedCheckpoint, iterations: int, work_dir: Path) -> Path:

@@ -11,6 +11,7 @@ from mmseg_proto.ops import (
     draw_balanced,
     nearest_prototypes,
     segment_count,
+    winning_prototypes,
 )
 from mmseg_proto.prototypes import PrototypeBank, class_health, collect_statistics
 
@@ -110,6 +111,22 @@ class PrototypeClassifier(nn.Module):
             logits[:, :, start : start + strip] = part
         assert logits is not None  # more than one strip
         return logits
+
+    @torch.no_grad()
+    def winners(self, features: Tensor) -> Tensor:
+        """Find the nearest prototype of each class.
+
+        Args:
+            features: Decoder features, shape ``(B, D', H, W)``.
+
+        Returns:
+            Tensor: Its number in the class, shape ``(B, C, H, W)``, int16; -1 for a class without
+            prototypes.
+        """
+        batch, _, height, width = features.shape
+        bank = self.bank
+        found = winning_prototypes(self._embed(features), bank.directions, bank.alive_mask)
+        return found.reshape(batch, height, width, -1).permute(0, 3, 1, 2)
 
     def forward_labelled(
         self, features: Tensor, labels: Tensor, temperature: float

@@ -106,6 +106,8 @@ class AtomicCheckpointHook(CheckpointHook):
         **kwargs: Arguments of :class:`mmengine.hooks.CheckpointHook`.
     """
 
+    _local: bool | None = None
+
     def before_train(self, runner: Runner) -> None:
         """Find where to save, and remove what a killed run left half-written."""
         super().before_train(runner)
@@ -119,7 +121,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict[str, Any]) -> None:
         if not isinstance(runner, _AtomicRunner):  # it is one after a best checkpoint
-            runner = _AtomicRunner(runner, local=self._local)
+            runner = _AtomicRunner(runner, local=bool(self._local))
         name = self.filename_tmpl.format(step)
         path = self.file_backend.join_path(self.out_dir, name)
         outdated = self._keep(runner, step)
@@ -171,6 +173,8 @@ class AtomicCheckpointHook(CheckpointHook):
             self.file_backend.rmtree(path)
 
     def _save_best_checkpoint(self, runner: Any, metrics: dict[str, Any]) -> None:
+        if self._local is None:
+            return  # validation alone, which has no place to save to
         runner = _AtomicRunner(runner, local=self._local)
         try:
             super()._save_best_checkpoint(runner, metrics)

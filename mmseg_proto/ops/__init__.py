@@ -9,6 +9,7 @@ from .sampling import BalancedDraw, draw_balanced
 from .segments import segment_count, segment_sum
 from .sinkhorn import within_class_sinkhorn
 from .unit_norm import unit_layer_norm
+from .winners import winning_prototypes
 
 __all__ = [
     "ASSIGNMENTS",
@@ -24,5 +25,6 @@ __all__ = [
     "segment_count",
     "segment_sum",
     "unit_layer_norm",
+    "winning_prototypes",
     "within_class_sinkhorn",
 ]

@@ -10,6 +10,7 @@ from .health import (
     live_share,
     usage_perplexity,
 )
+from .new_class import fit_new_prototypes
 from .seeding import NO_CANDIDATE, draw_candidates, extend_by_kmeans_plus_plus
 from .statistics import PrototypeStatistics, collect_statistics
 
@@ -24,6 +25,7 @@ __all__ = [
     "draw_candidates",
     "drift",
     "extend_by_kmeans_plus_plus",
+    "fit_new_prototypes",
     "fit_scale",
     "intra_class_cosine",
     "largest_cosine",

@@ -1,6 +1,6 @@
 """The prototypes and all state that belongs to them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -199,3 +199,27 @@ class PrototypeBank(nn.Module):
         new = F.normalize(prototypes.to(self.prototypes), dim=-1)
         self.prototypes[classes] = torch.where(fresh[..., None], new, self.prototypes[classes])
         self.alive[classes] = torch.where(fresh, 1.0, self.alive[classes])
+
+    @torch.no_grad()
+    def hand_over(self, label: int, places: Sequence[int], to: int) -> None:
+        """Let prototypes of a class be those of another from now on, as they are.
+
+        Args:
+            label: Class that loses them.
+            places: Which of its prototypes; they exist, and others stay.
+            to: Class that gets them, which has none.
+
+        Raises:
+            ValueError: If a prototype does not exist or is named twice, none would stay or none
+                would go, or the other class has prototypes.
+        """
+        exist = self.alive[label].nonzero().flatten().tolist()
+        if not set(places) < set(exist) or not places or len(set(places)) < len(places):
+            raise ValueError(
+                f"Expected some, but not all, of the prototypes {exist}, but got {list(places)}."
+            )
+        if self.alive[to].any():
+            raise ValueError(f"Expected class {to} to have no prototypes yet, but it has some.")
+        for buffer in (self.prototypes, self.alive, self.updates, self.usage):
+            buffer[to, list(places)] = buffer[label, list(places)]
+            buffer[label, list(places)] = 0.0

@@ -17,7 +17,7 @@ from mmseg.registry import MODELS
 
 from mmseg_proto.apis import load
 from mmseg_proto.apis.checkpoint_swap import SwappedCheckpoint, SwapSettings, swap_checkpoint
-from mmseg_proto.apis.feature_sample import _Reservoir, draw_features
+from mmseg_proto.apis.feature_sample import Reservoir, draw_features
 from mmseg_proto.apis.swap_comparison import compare
 from mmseg_proto.hooks.checkpoint_files import load_weights
 
@@ -100,7 +100,7 @@ def test_training_goes_on_from_it(softmax: tuple[Path, Path], swapped: SwappedCh
 def test_the_reservoir_is_an_even_sample_of_bounded_size() -> None:
     counts = torch.zeros(60)
     for seed in range(300):
-        reservoir = _Reservoir(2, limit=10, seed=seed)
+        reservoir = Reservoir(2, limit=10, seed=seed)
         for start in range(0, 60, 7):
             stop = min(60, start + 7)
             features = torch.arange(start, stop).float()[:, None]
@@ -214,9 +214,7 @@ def test_padding_is_no_part_of_the_training_data(
     cfg.model.data_preprocessor.test_cfg = {"size_divisor": 128}
     model = MODELS.build(cfg.model).eval()
     seen: list[int] = []
-    monkeypatch.setattr(
-        _Reservoir, "add", lambda self, features, labels: seen.append(len(features))
-    )
-    monkeypatch.setattr(_Reservoir, "take", lambda self: (torch.zeros(0), torch.zeros(0)))
+    monkeypatch.setattr(Reservoir, "add", lambda self, features, labels: seen.append(len(features)))
+    monkeypatch.setattr(Reservoir, "take", lambda self: (torch.zeros(0), torch.zeros(0)))
     draw_features(cfg, model, 300, images=1)
     assert seen == [16 * 24]

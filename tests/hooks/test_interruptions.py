@@ -291,3 +291,10 @@ def test_the_hook_is_a_checkpoint_hook_of_the_host(tmp_path: Path) -> None:
     runner: Runner = make_runner(tmp_path, ATOMIC)
     assert any(isinstance(hook, AtomicCheckpointHook) for hook in runner.hooks)
     assert load_weights(_saved(tmp_path))["meta"]["iter"] == 4
+
+
+def test_validation_alone_saves_nothing(tmp_path: Path) -> None:
+    best = {"default_hooks.checkpoint.save_best": "mIoU"}
+    runner = make_runner(tmp_path, {**ATOMIC, **best})
+    assert runner.val()["mIoU"] >= 0
+    assert not list(Path(runner.work_dir).glob("*.pth*"))

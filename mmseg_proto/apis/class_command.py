@@ -1,0 +1,113 @@
+"""What the commands that change classes have in common: compare, say, and write JSON."""
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+
+from .accuracy_report import rich_table
+from .class_edit import EditedCheckpoint, Target
+from .foreign_text import for_terminal
+from .swap_comparison import evaluate_classes
+from .whole_files import written_whole
+
+
+def run(arguments: Any, edit: Callable[[Target], EditedCheckpoint]) -> dict[str, Any]:
+    """Edit the classes of a model, and validate it before and after.
+
+    Args:
+        arguments: Of the command: `config`, `checkpoint`, `out`, `device`, `force`, `json` and
+            `no_evaluation`.
+        edit: What is to be done.
+
+    Returns:
+        dict[str, Any]: What was written, and IoU by class before and after, for `show`.
+
+    Raises:
+        FileExistsError: If the JSON file is there, before anything is done.
+    """
+    if arguments.json is not None and arguments.json.exists() and not arguments.force:
+        raise FileExistsError(
+            f"Expected a new file, but {arguments.json} is there. Overwrite it with --force."
+        )
+    target = Target(
+        arguments.config, arguments.checkpoint, arguments.out, arguments.device, arguments.force
+    )
+    edited = edit(target)
+    found: dict[str, Any] = {
+        "config": str(edited.config),
+        "checkpoint": str(edited.checkpoint),
+        "classes": list(edited.change.names),
+        "notes": edited.notes,
+    }
+    if not arguments.no_evaluation:
+        found |= compare(target, edited)
+    if arguments.json is not None:
+        with written_whole(arguments.json) as draft:
+            draft.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return found
+
+
+def compare(target: Target, edited: EditedCheckpoint) -> dict[str, Any]:
+    """Validate a model before and after its classes were changed, each with its own labels.
+
+    Args:
+        target: The model before.
+        edited: The model after.
+
+    Returns:
+        dict[str, Any]: IoU in percent by class `before` and `after`, None for one without pixels,
+        and the mean over the old classes that are still there, of each.
+    """
+    scores = {
+        "before": _renamed(evaluate_classes(target.config, target.checkpoint), edited),
+        "after": evaluate_classes(edited.config, edited.checkpoint),
+    }
+    change = edited.change
+    stay = [n for n, s in zip(change.names, change.sources, strict=True) if s is not None]
+    means = {when: _mean([ious.get(name) for name in stay]) for when, ious in scores.items()}
+    tidy = {when: {n: _number(iou) for n, iou in ious.items()} for when, ious in scores.items()}
+    return {"IoU": tidy, "mIoU of the old classes": means}
+
+
+def _renamed(ious: dict[str, float], edited: EditedCheckpoint) -> dict[str, float]:
+    """Name old classes as they are called now."""
+    change = edited.change
+    sources = zip(change.names, change.sources, strict=True)
+    now = {change.old_names[s]: name for name, s in sources if s is not None}
+    return {now.get(name, name): iou for name, iou in ious.items()}
+
+
+def _mean(ious: list[float | None]) -> float | None:
+    there = [iou for iou in ious if iou is not None and not math.isnan(iou)]
+    return sum(there) / len(there) if there else None
+
+
+def _number(iou: float) -> float | None:
+    return None if math.isnan(iou) else iou
+
+
+def show(found: dict[str, Any]) -> None:
+    """Print what `run` returned."""
+    console = Console()
+    for note in found["notes"]:
+        print_line(console, f"{note}.")
+    if "IoU" in found:
+        before, after = found["IoU"]["before"], found["IoU"]["after"]
+        names = list(dict.fromkeys([*before, *after]))
+        rows = [[name, _shown(before.get(name)), _shown(after.get(name))] for name in names]
+        means = found["mIoU of the old classes"]
+        rows.append(["old classes, mean", _shown(means["before"]), _shown(means["after"])])
+        console.print(rich_table("IoU (%)", ["class", "before", "after"], rows))
+    print_line(console, f"Written: {found['config']} and {found['checkpoint']}")
+
+
+def print_line(console: Console, text: str) -> None:
+    """Print a line as it is: not wrapped, and without markup."""
+    console.print(for_terminal(text), soft_wrap=True, markup=False, highlight=False)
+
+
+def _shown(iou: float | None) -> str:
+    return "-" if iou is None else f"{iou:.2f}"
