@@ -10,7 +10,13 @@ from .health import (
     live_share,
     usage_perplexity,
 )
-from .seeding import NO_CANDIDATE, draw_candidates, extend_by_kmeans_plus_plus
+from .seeding import (
+    NO_CANDIDATE,
+    draw_candidates,
+    extend_by_kmeans_plus_plus,
+    seed_from_candidates,
+    seed_from_pixels,
+)
 from .statistics import PrototypeStatistics, collect_statistics
 
 __all__ = [
@@ -30,5 +36,7 @@ __all__ = [
     "lean",
     "live_share",
     "move_prototypes",
+    "seed_from_candidates",
+    "seed_from_pixels",
     "usage_perplexity",
 ]
