@@ -34,7 +34,7 @@ loss_prototype, generator = PixelPrototypeLoss(), torch.Generator().manual_seed(
 optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
 
 # Under DDP `reduce` returns the sum of a tensor over all ranks, as all_reduce makes of a clone.
-for _ in range(200):
+for _ in range(120):
     images, labels = draw(4)
     pixels = embed(network, images)
     seed_from_pixels(bank, pixels, labels, generator)  # under DDP: pixels gathered from all ranks

@@ -8,23 +8,29 @@ import pytest
 import readme
 from no_host import run_without_host
 
+#: Runs the example with one step, then as it is.
 _RUN = """
-import json, runpy, sys
+import json
 from pathlib import Path
 from mmseg_proto.prototypes import PrototypeBank, drift
 
+text, steps = Path({path!r}).read_text(encoding="utf-8"), "range(120)"
+assert steps in text
+exec(text.replace(steps, "range(1)"), {{}})
+
 seeds, update = [], PrototypeBank.update
 
-def update_and_keep_seeds(bank, *args, **kwargs):
+def update_and_keep_seeds(bank):
     if not seeds:
         seeds.append(bank.directions.clone())
-    update(bank, *args, **kwargs)
+    update(bank)
 
 PrototypeBank.update = update_and_keep_seeds
-made = runpy.run_path({path!r}, run_name="__main__")
+made = {{}}
+exec(text, made)
 bank, labels = made["bank"], made["labels"]
 print(json.dumps({{
-    "constant": labels.bincount().max().item() / len(labels),
+    "constant": 100 * labels.bincount().max().item() / len(labels),
     "drift": drift(seeds[0], bank.directions, bank.alive_mask).tolist(),
     "fewest_updates": bank.updates.min().item(),
     "scale": made["log_scale"].exp().item(),
@@ -45,28 +51,18 @@ def example(repository: Path) -> Path:
 
 
 def test_it_learns_without_a_host(example: Path) -> None:
-    printed, numbers = run_without_host(_RUN.format(path=str(example))).splitlines()
-    accuracy, miou = percentages(printed)
+    first, last, numbers = run_without_host(_RUN.format(path=str(example))).splitlines()
     made = json.loads(numbers)
-    assert 100 * made["constant"] < 35
+    # Neither the most frequent class, nor seeds in what an untrained network sees, are enough.
+    assert max(made["constant"], percentages(first)[0]) < 50
+    accuracy, miou = percentages(last)
     assert accuracy > 90
     assert miou > 80
     assert min(made["drift"]) > 0.01
-    assert made["fewest_updates"] > 100
+    assert made["fewest_updates"] > 60
     assert made["scale"] != pytest.approx(10)
     # What the README says; the last digits change with the machine.
     assert (accuracy, miou) == pytest.approx(percentages(readme.TEXT), abs=3)
-
-
-def test_one_step_is_not_enough(example: Path, tmp_path: Path) -> None:
-    """So that what is learned above is neither the seeding's nor the network's of itself."""
-    text = example.read_text(encoding="utf-8")
-    assert "range(200)" in text
-    (tmp_path / "short.py").write_text(text.replace("range(200)", "range(1)"))
-    path = tmp_path / "short.py"
-    accuracy, miou = percentages(run_without_host(f"import runpy; runpy.run_path({str(path)!r})"))
-    assert accuracy < 50
-    assert miou < 40
 
 
 def test_it_is_short(example: Path) -> None:
