@@ -27,8 +27,7 @@ def embed(network: nn.Module, images: Tensor) -> Tensor:
 torch.manual_seed(0)
 first, second = nn.Conv2d(3, 32, 5, padding=2), nn.Conv2d(32, 32, 5, padding=2)
 network = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), nn.Conv2d(32, 16, 1))
-log_scale = nn.Parameter(torch.tensor([10.0]).log())
-network.register_parameter("log_scale", log_scale)
+network.log_scale = log_scale = nn.Parameter(torch.tensor([10.0]).log())
 bank = PrototypeBank(num_classes=4, num_prototypes=5, channels=16, decay=0.99)
 loss_prototype, generator = PixelPrototypeLoss(), torch.Generator().manual_seed(0)
 optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
@@ -52,6 +51,7 @@ for _ in range(120):
     bank.accumulate(collect_statistics(pixels, labels, chosen, labels, own.argmax(1), bank.shape))
     bank.update()  # under DDP: reduce=reduce
 
+network.eval().requires_grad_(False)
 images, labels = draw(64)
 scores = nearest_prototypes(embed(network, images), bank.directions, bank.alive_mask).class_scores
 confusion = torch.bincount(labels * 4 + scores.argmax(dim=1), minlength=16).view(4, 4)
