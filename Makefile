@@ -63,7 +63,7 @@ format: $(STAMP) ## format the code and mend what ruff can mend
 
 clean: ## remove caches and builds; .venv and what was trained in work_dirs stay
 	@rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	@find configs mmseg_proto tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find configs examples mmseg_proto tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(PY):
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || { \

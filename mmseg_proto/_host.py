@@ -24,6 +24,17 @@ _INSTALL = (
 )
 
 
+def find_host() -> bool:
+    """Says whether MMSegmentation is here, whole or not: without it the pure PyTorch parts work.
+
+    Raises:
+        ImportError: If both families are installed.
+    """
+    found = _installed()
+    _refuse_mix(found)
+    return any("mmsegmentation" in name for name in found) or find_spec("mmseg") is not None
+
+
 def require_host() -> None:
     """Checks that one complete host family can be imported.
 

@@ -9,7 +9,9 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from no_host import run_without_host
 
+import mmseg_proto
 from mmseg_proto import _host
 
 ONEDL = {"onedl-mmengine": "0.10.12", "onedl-mmcv": "2.3.6", "onedl-mmsegmentation": "1.4.2"}
@@ -150,3 +152,99 @@ def test_importing_the_package_checks_the_host(tmp_path: Path, repository: Path)
     assert result.returncode == 1
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("ImportError: Expected one host family, but got a mix of two: ")
+
+
+def test_a_mix_is_refused_without_mmsegmentation_too(install: Install) -> None:
+    install({"mmengine": "0.10.7", "onedl-mmcv": "2.3.6"})
+    with pytest.raises(ImportError, match="a mix of two"):
+        _host.find_host()
+
+
+@pytest.mark.parametrize(
+    ("versions", "there"),
+    [
+        ({}, False),
+        ({"mmengine": "0.10.7", "mmcv": "2.1.0"}, False),
+        ({"mmsegmentation": "1"}, True),
+    ],
+)
+def test_half_a_host_is_one_if_it_has_mmsegmentation(
+    install: Install, monkeypatch: pytest.MonkeyPatch, versions: dict[str, str], there: bool
+) -> None:
+    install(versions)
+    monkeypatch.setitem(sys.modules, "mmseg", None)
+    assert _host.find_host() is there
+
+
+def test_without_a_host_the_pure_parts_work() -> None:
+    run_without_host("""
+import torch
+from mmseg_proto.ops import nearest_prototypes
+from mmseg_proto.prototypes import PrototypeBank
+from mmseg_proto.losses import PixelPrototypeLoss
+import mmseg_proto
+
+bank = PrototypeBank(2, 3, 4)
+loss = mmseg_proto.PixelPrototypeLoss()(torch.ones(1), torch.ones(1), torch.zeros(1).long(), 2)
+assert loss["loss_ppd"] == 0
+assert not any(name.partition(".")[0] in hidden for name in sys.modules if sys.modules[name])
+""")
+
+
+def test_without_a_host_everything_else_says_what_to_install(repository: Path) -> None:
+    package = repository / "mmseg_proto"
+    pure = {"ops", "prototypes", "losses"}
+    floors = {path.parent.name for path in package.glob("*/__init__.py")} - pure
+    assert {"heads", "hooks", "datasets", "apis"} <= floors
+    lines = [f"import mmseg_proto.{floor}" for floor in sorted(floors)]
+    lines += [f"from mmseg_proto import {floor}" for floor in sorted(floors)]
+    names = set(mmseg_proto.__all__) - {"PixelPrototypeLoss", "__version__"}
+    lines += [f"from mmseg_proto import {name}" for name in sorted(names)]
+    said = run_without_host(f"""
+for line in {lines}:
+    try:
+        exec(line)
+    except ImportError as error:
+        print(error)
+    else:
+        print(line, "passed")
+""")
+    assert set(said.splitlines()) == {
+        "mmseg_proto is a plugin of MMSegmentation and needs the modules mmengine, mmcv, mmseg, "
+        "but could not find mmengine, mmcv, mmseg (installed: none of them). Install one host "
+        "family, and only one: `pip install 'mmseg-proto[onedl]'` (nothing to compile), or `pip "
+        "install 'mmseg-proto[openmmlab]'` (mmsegmentation 1.2.2 and an mmcv below 2.2 with its "
+        "compiled ops)."
+    }
+
+
+def test_a_name_that_is_unknown_is_not_the_hosts_fault() -> None:
+    said = run_without_host("""
+import mmseg_proto
+assert not hasattr(mmseg_proto, "ProtoHead")
+try:
+    mmseg_proto.ProtoHead
+except AttributeError as error:
+    print(error)
+""")
+    assert said == "module 'mmseg_proto' has no attribute 'ProtoHead'\n"
+
+
+def test_a_host_that_is_installed_later_is_taken() -> None:
+    run_without_host("""
+import mmseg_proto
+show_host()
+from mmseg_proto import PrototypeUpdateHook
+from mmseg.registry import HOOKS, MODELS
+assert HOOKS.get("PrototypeUpdateHook") is PrototypeUpdateHook is mmseg_proto.PrototypeUpdateHook
+assert MODELS.get("PixelPrototypeLoss") is mmseg_proto.PixelPrototypeLoss
+""")
+
+
+def test_importing_the_package_registers_the_losses() -> None:
+    run_without_host("""
+show_host()
+import mmseg_proto
+from mmseg.registry import MODELS
+assert type(MODELS.build({"type": "PixelPrototypeLoss"})) is mmseg_proto.PixelPrototypeLoss
+""")

@@ -90,6 +90,13 @@ def test_the_whole_package_travels(wheel: zipfile.ZipFile, repository: Path) -> 
     assert "mmseg_proto/py.typed" in names
 
 
+def test_examples_travel(wheel: zipfile.ZipFile, repository: Path) -> None:
+    examples = list((repository / "examples").glob("*.py"))
+    assert examples
+    for path in examples:
+        assert wheel.read(f"mmseg_proto/examples/{path.name}") == path.read_bytes()
+
+
 def test_nothing_else_travels(wheel: zipfile.ZipFile) -> None:
     tops = {name.partition("/")[0] for name in wheel.namelist()}
     assert tops == {"mmseg_proto", "_mmseg_proto_mim", f"mmseg_proto-{__version__}.dist-info"}

@@ -1,5 +1,7 @@
 """Data sets: the embedded synthetic scenes, CamVid, ADE20K-full, and what goes around any."""
 
+from mmseg_proto import _needs_host  # noqa: F401
+
 from .ade20k_full import ADE20KFullDataset, LoadWideAnnotations
 from .cached_dataset import CachedDataset
 from .camvid import CamVidDataset

@@ -10,7 +10,6 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from mmseg_proto.losses import repair_class_weighted_losses
 from mmseg_proto.ops import sample_labels
 from mmseg_proto.prototypes import PrototypeBank
 
@@ -24,6 +23,7 @@ from .decoders import (
     without_conv_seg,
 )
 from .embedding import PixelEmbedding
+from .ignore_safe_cross_entropy import repair_class_weighted_losses
 from .prototype_losses import build_prototype_loss, refuse_prototype_losses
 from .score_scale import ScoreScale
 from .seeder import PrototypeSeeder

@@ -11,6 +11,9 @@ from mmseg_proto.losses import PixelPrototypeLoss
 
 from .settings import refuse_unknown_keys
 
+# Here rather than on the class, which knows nothing of the host.
+MODELS.register_module(module=PixelPrototypeLoss)
+
 
 def build_prototype_loss(config: Mapping[str, Any] | None) -> PixelPrototypeLoss:
     """Build the prototype losses of a head.

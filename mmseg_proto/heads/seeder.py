@@ -12,7 +12,7 @@ from mmseg_proto.prototypes import (
     NO_CANDIDATE,
     PrototypeBank,
     draw_candidates,
-    extend_by_kmeans_plus_plus,
+    seed_from_candidates,
 )
 
 from .parallel import concatenate_ranks, from_first_rank, sum_over_ranks
@@ -92,15 +92,10 @@ class PrototypeSeeder:
             candidates, mask = _draw_from_ranks(
                 embeddings, labels, classes, settings.candidates, generator
             )
-            prototypes, alive = extend_by_kmeans_plus_plus(
-                candidates,
-                mask,
-                bank.directions[classes].float().cpu(),
-                bank.alive_mask[classes].cpu(),
-                generator,
-                self._patient()[classes].cpu(),
+            patient = self._patient()[classes].cpu()
+            seed_from_candidates(
+                bank, classes, candidates, mask, generator, patient, from_first_rank
             )
-            bank.seed(classes, from_first_rank(prototypes), from_first_rank(alive))
         self.refresh()
 
     def _patient(self) -> Tensor:

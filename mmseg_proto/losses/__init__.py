@@ -1,6 +1,5 @@
-"""Losses between pixels and prototypes, and what the host's losses need to work beside them."""
+"""Losses between pixels and prototypes: torch in, torch out, no host framework."""
 
-from .ignore_safe_cross_entropy import IgnoreSafeCrossEntropyLoss, repair_class_weighted_losses
 from .pixel_prototype_loss import (
     PixelPrototypeLoss,
     pixel_prototype_contrast,
@@ -9,10 +8,8 @@ from .pixel_prototype_loss import (
 )
 
 __all__ = [
-    "IgnoreSafeCrossEntropyLoss",
     "PixelPrototypeLoss",
     "pixel_prototype_contrast",
     "pixel_prototype_distance",
     "pixel_weights",
-    "repair_class_weighted_losses",
 ]

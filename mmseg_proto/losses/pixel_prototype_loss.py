@@ -6,7 +6,6 @@ Source:
 """
 
 import torch
-from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from mmseg_proto.ops import BalancedDraw, expect_number, segment_count
@@ -82,7 +81,6 @@ def _weighted_sum(values: Tensor, weights: Tensor) -> Tensor:
     return (torch.where(weights > 0, values, 0.0) * weights).sum()
 
 
-@MODELS.register_module()
 class PixelPrototypeLoss(nn.Module):
     """Weighted PPC and PPD losses of a prototype head.
 

@@ -11,7 +11,13 @@ from .health import (
     usage_perplexity,
 )
 from .new_class import fit_new_prototypes
-from .seeding import NO_CANDIDATE, draw_candidates, extend_by_kmeans_plus_plus
+from .seeding import (
+    NO_CANDIDATE,
+    draw_candidates,
+    extend_by_kmeans_plus_plus,
+    seed_from_candidates,
+    seed_from_pixels,
+)
 from .statistics import PrototypeStatistics, collect_statistics
 
 __all__ = [
@@ -32,5 +38,7 @@ __all__ = [
     "lean",
     "live_share",
     "move_prototypes",
+    "seed_from_candidates",
+    "seed_from_pixels",
     "usage_perplexity",
 ]

@@ -7,8 +7,14 @@ Sources:
     [0] Arthur and Vassilvitskii, "k-means++: The Advantages of Careful Seeding", SODA 2007
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+
+from mmseg_proto.ops import segment_count
+
+from .bank import PrototypeBank
 
 #: Squared distances below this are rounding: such a candidate repeats a prototype.
 _SAME = 1e-6
@@ -20,6 +26,69 @@ _NEW_LOOK = 0.25
 
 #: Priority of a candidate that does not exist; it comes after all others.
 NO_CANDIDATE = torch.iinfo(torch.int64).max
+
+
+@torch.no_grad()
+def seed_from_pixels(
+    bank: PrototypeBank,
+    embeddings: Tensor,
+    labels: Tensor,
+    generator: torch.Generator,
+    limit: int = 256,
+) -> None:
+    """Give prototypes to the classes among some pixels that lack some.
+
+    Called with each batch before it is compared, so that every class in it has prototypes. Ranks
+    that give the same pixels, and generators in the same state, get the same prototypes.
+
+    Args:
+        bank: The prototypes.
+        embeddings: Unit-norm embeddings, shape ``(N, D)``; those that are not finite are left out.
+        labels: Class of each pixel, shape ``(N,)``, int64 in ``[-1, C)``; -1 leaves a pixel out.
+        generator: Source of randomness, on the CPU.
+        limit: Largest number of pixels a class to choose from, at least 1. Defaults to 256.
+    """
+    labels = torch.where(embeddings.isfinite().all(dim=1), labels, -1)
+    present = segment_count(labels, bank.shape[0]) > 0
+    classes = (present & ~bank.alive_mask.all(dim=1)).nonzero().squeeze(1)
+    if len(classes):
+        priority = torch.randperm(len(labels), generator=generator)
+        candidates, places = draw_candidates(embeddings, labels, classes, limit, priority)
+        seed_from_candidates(bank, classes, candidates, places != NO_CANDIDATE, generator)
+
+
+def seed_from_candidates(
+    bank: PrototypeBank,
+    classes: Tensor,
+    candidates: Tensor,
+    mask: Tensor,
+    generator: torch.Generator,
+    patient: Tensor | None = None,
+    share: Callable[[Tensor], Tensor] | None = None,
+) -> None:
+    """Fill free places of a bank by :func:`extend_by_kmeans_plus_plus`.
+
+    Args:
+        bank: The prototypes.
+        classes: Classes to seed, shape ``(M,)``, int64.
+        candidates: Unit-norm candidates of each, shape ``(M, P, D)``, fp32 on the CPU.
+        mask: Which of them are real, shape ``(M, P)``, bool, on the CPU.
+        generator: Source of randomness, on the CPU.
+        patient: Which of the classes can wait for more looks, shape ``(M,)``, bool, on the CPU.
+            Defaults to None: none.
+        share: Returns a tensor as the first rank has it. Defaults to None: one process.
+    """
+    prototypes, alive = extend_by_kmeans_plus_plus(
+        candidates,
+        mask,
+        bank.directions[classes].float().cpu(),
+        bank.alive_mask[classes].cpu(),
+        generator,
+        patient,
+    )
+    if share is not None:
+        prototypes, alive = share(prototypes), share(alive)
+    bank.seed(classes, prototypes, alive)
 
 
 @torch.no_grad()

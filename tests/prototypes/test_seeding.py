@@ -2,7 +2,14 @@ import torch
 import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 
-from mmseg_proto.prototypes import NO_CANDIDATE, draw_candidates, extend_by_kmeans_plus_plus
+from mmseg_proto.prototypes import (
+    NO_CANDIDATE,
+    PrototypeBank,
+    draw_candidates,
+    extend_by_kmeans_plus_plus,
+    seed_from_candidates,
+    seed_from_pixels,
+)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -108,3 +115,50 @@ def test_a_patient_class_keeps_places_for_looks_that_come_later() -> None:
     prototypes[0, 1], alive[0, 1] = other, True
     _, exist = fill(with_other, patient=True)
     assert exist.sum() == 2
+
+
+def test_pixels_seed_the_classes_they_are_of() -> None:
+    bank = PrototypeBank(4, 3, 8)
+    pixels = F.normalize(torch.randn(300, 8), dim=1)
+    labels = torch.arange(300) % 3 - 1  # -1, 0 and 1
+    pixels[labels == 1, 0] = torch.nan
+    pixels[1:8:3] = pixels[1]  # of class 0, alike
+    seed_from_pixels(bank, pixels, labels, generator())
+    assert bank.alive_mask.tolist() == [[True] * 3, *[[False] * 3] * 3]
+    own = pixels[labels == 0] @ bank.directions[0].t()
+    torch.testing.assert_close(own.amax(dim=0), torch.ones(3))
+    assert len(bank.directions[0].unique(dim=0)) == 3
+
+
+def test_pixels_seed_free_places_only() -> None:
+    bank = PrototypeBank(2, 3, 8)
+    pixels = F.normalize(torch.randn(40, 8), dim=1)
+    labels = torch.zeros(40, dtype=torch.int64)
+    seed_from_pixels(bank, pixels[:1], labels[:1], generator())
+    assert bank.alive_mask.sum() == 1
+    seed_from_pixels(bank, pixels, labels, generator())
+    torch.testing.assert_close(bank.directions[0, 0], pixels[0])
+    assert bank.alive_mask.tolist() == [[True] * 3, [False] * 3]
+    before = bank.directions.clone()
+    seed_from_pixels(bank, -pixels, labels, generator(1))
+    assert torch.equal(bank.directions, before)
+
+
+def test_no_more_pixels_than_the_limit_are_looked_at() -> None:
+    bank = PrototypeBank(1, 5, 8)
+    pixels = F.normalize(torch.randn(40, 8), dim=1)
+    seed_from_pixels(bank, pixels, torch.zeros(40, dtype=torch.int64), generator(), limit=2)
+    assert bank.alive_mask.sum() == 2
+
+
+def test_the_first_rank_decides_on_seeds() -> None:
+    bank, classes = PrototypeBank(3, 2, 8), torch.tensor([2, 0])
+    candidates = F.normalize(torch.randn(2, 10, 8), dim=2)
+    sent = iter([candidates[:, 4:6], torch.tensor([[True, False], [True, True]])])
+    everything = torch.ones(2, 10, dtype=torch.bool)
+    seed_from_candidates(
+        bank, classes, candidates, everything, generator(), share=lambda own: next(sent)
+    )
+    assert bank.alive_mask.tolist() == [[True, True], [False, False], [True, False]]
+    torch.testing.assert_close(bank.directions[0], candidates[1, 4:6])
+    torch.testing.assert_close(bank.directions[2, 0], candidates[0, 4])

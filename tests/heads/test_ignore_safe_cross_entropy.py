@@ -4,7 +4,10 @@ import torch.nn.functional as F
 from mmseg.models.losses import CrossEntropyLoss, DiceLoss
 from torch import nn
 
-from mmseg_proto.losses import IgnoreSafeCrossEntropyLoss, repair_class_weighted_losses
+from mmseg_proto.heads.ignore_safe_cross_entropy import (
+    IgnoreSafeCrossEntropyLoss,
+    repair_class_weighted_losses,
+)
 
 WEIGHT = [1.0, 2.0, 0.5]
 
