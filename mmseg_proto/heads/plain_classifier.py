@@ -80,13 +80,13 @@ class PlainClassifier(nn.Module):
         """
         units = unit_embeddings(self.embedding, features)
         if self.fused:
-            logits = F.conv2d(units, self.weight, self.floor).unflatten(1, self.shape).amax(dim=2)
+            scores = F.conv2d(units, self.weight, self.floor).unflatten(1, self.shape).amax(dim=2)
         else:
             cosines = units.permute(0, 2, 3, 1) @ self.weight + self.floor
             best = cosines.unflatten(3, self.shape).amax(dim=4)
-            logits = (best * self.scale).permute(0, 3, 1, 2)
-        if self.norm is None:
-            return logits
-        # Over classes, hence after the maximum: no part of it can be folded into the prototypes.
-        rows: Tensor = self.norm(logits.permute(0, 2, 3, 1))
-        return rows.permute(0, 3, 1, 2)
+            scores = (best * self.scale).permute(0, 3, 1, 2)
+        if self.norm is not None:
+            # Over classes, hence after the maximum: it cannot be folded into the prototypes.
+            scores = self.norm(scores.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        logits: Tensor = scores
+        return logits
