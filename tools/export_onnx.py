@@ -74,11 +74,8 @@ def main() -> None:
 
             from mmseg_proto.apis.accuracy_report import rich_table
             from mmseg_proto.apis.export_report import report_rows
-            from mmseg_proto.apis.model_export import (
-                ExportSettings,
-                check_target,
-                export_model,
-            )
+            from mmseg_proto.apis.export_settings import ExportSettings, check_target
+            from mmseg_proto.apis.model_export import export_model
             from mmseg_proto.apis.whole_files import written_whole
 
             if arguments.json is not None:

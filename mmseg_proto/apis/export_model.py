@@ -24,6 +24,8 @@ class ShippedModel(nn.Module):
         normalize: Whether to do what the data preprocessor does with channels, mean and standard
             deviation. Defaults to False: images are normalised already.
         argmax: Whether to give labels instead of logits. Defaults to False.
+        multiple: Of what heights and widths are a multiple; the file then refuses others. Defaults
+            to 1.
 
     Raises:
         ValueError: If there are no prototypes to fuse, the model has a single channel, or there is
@@ -40,11 +42,12 @@ class ShippedModel(nn.Module):
         fused: bool = False,
         normalize: bool = False,
         argmax: bool = False,
+        multiple: int = 1,
     ) -> None:
         super().__init__()
         _check_classes(segmentor)
         self.segmentor = plain_copy(segmentor, fused=fused)
-        self.normalize, self.argmax = normalize, argmax
+        self.normalize, self.argmax, self.multiple = normalize, argmax, multiple
         preprocessor = segmentor.data_preprocessor
         self.swaps_channels = bool(getattr(preprocessor, "_channel_conversion", False))
         if normalize:
@@ -65,6 +68,8 @@ class ShippedModel(nn.Module):
         Returns:
             Tensor: Logits ``(B, C, H, W)``, or with `argmax` labels ``(B, H, W)``, int64.
         """
+        if self.multiple > 1:
+            images = _of_multiples(images, self.multiple)
         if self.normalize:
             ordered = images.flip(1) if self.swaps_channels else images
             images = (ordered - self.mean) / self.std
@@ -127,6 +132,16 @@ def unchecked_resizing() -> Iterator[None]:
         yield
     finally:
         resize.__defaults__ = kept
+
+
+def _of_multiples(images: Tensor, multiple: int) -> Tensor:
+    """Return images as they are; runtimes fail at other sizes, which they would take for these.
+
+    Exporters rely on what they are told of sizes, but nothing that they write checks it.
+    """
+    batch, channels, height, width = images.shape
+    blocks = (height // multiple, multiple, width // multiple, multiple)
+    return images.reshape(batch, channels, *blocks).reshape(batch, channels, height, width)
 
 
 def has_shifted_windows(segmentor: nn.Module) -> bool:
