@@ -37,7 +37,7 @@ def report_rows(report: dict[str, Any]) -> list[list[str]]:
             f"{parity['clear_errors']} ({parity['unclear']:.3f} % of pixels are unclear)",
         ],
         [
-            f"PyTorch, {latency['threads']} threads, {'x'.join(map(str, latency['size']))}",
+            f"PyTorch, threads: {latency['threads']}, {'x'.join(map(str, latency['size']))}",
             f"{latency['pytorch_ms']:.1f} ms",
         ],
         [

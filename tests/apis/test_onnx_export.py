@@ -11,9 +11,11 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import readme
 import torch
 from mmseg.models.utils import resize
 from mmseg.registry import MODELS
+from PIL import Image
 from torch import Tensor, nn
 from toy_runner import make_runner, runner_config
 
@@ -335,3 +337,18 @@ def test_the_command(
     assert "--force" in again.stderr
     assert out.read_bytes() == written
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx", "report.json"]
+
+
+def test_the_snippet_of_the_readme(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    section = readme.TEXT.split("## Ship it")[1].split("\n## ")[0]
+    assert "-o model.onnx --size 192 256 --fused --normalize --argmax" in section
+    settings = ExportSettings(size=(192, 256), rounds=1, fused=True, normalize=True, argmax=True)
+    export_model(checkpoint, tmp_path / "model.onnx", settings)
+    Image.new("RGB", (512, 300)).save(tmp_path / "street.png")
+    monkeypatch.chdir(tmp_path)
+    made: dict[str, Any] = {}
+    exec(section.split("```python\n")[1].split("```")[0], made)
+    assert made["labels"].shape == (1, 192, 256)
+    assert made["labels"].dtype == np.int64
