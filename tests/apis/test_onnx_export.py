@@ -161,7 +161,9 @@ def test_dynamic_sizes(tmp_path: Path) -> None:
     assert ["input images", "(B, 3, 8*h, 8*w)"] in report_rows(report)
 
 
-@pytest.mark.parametrize("name", ["model.pt2", "model.ts", "model.pt"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("model.pt2", marks=pytest.mark.slow), "model.ts", "model.pt"]
+)
 def test_files_for_pytorch(checkpoint: Path, tmp_path: Path, name: str) -> None:
     out = tmp_path / name
     report = export_model(checkpoint, out, ExportSettings(**SMALL, fused=True))
@@ -330,13 +332,21 @@ def test_the_command(
     ).stdout
     assert "equal labels" in shown
     assert json.loads(report.read_text())["bytes"] == out.stat().st_size
-    written = out.read_bytes()
-    again = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert again.returncode == 1
-    assert "Nothing was written." in again.stderr
-    assert "--force" in again.stderr
-    assert out.read_bytes() == written
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx", "report.json"]
+
+
+@pytest.mark.slow
+def test_the_command_overwrites_nothing(checkpoint: Path, tmp_path: Path, repository: Path) -> None:
+    out = tmp_path / "model.onnx"
+    out.write_text("older")
+    tool = str(repository / "tools" / "export_onnx.py")
+    command = [sys.executable, tool, str(checkpoint), "-o", str(out)]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 1
+    assert "Nothing was written." in found.stderr
+    assert "--force" in found.stderr
+    assert out.read_text() == "older"
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
 
 
 def test_the_snippet_of_the_readme(
