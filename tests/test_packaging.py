@@ -109,7 +109,8 @@ def test_metadata(metadata: Message) -> None:
     assert metadata["Version"] == __version__
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == ">=3.10"
-    assert set(metadata.get_all("Provides-Extra", [])) == {"dev", "lite0", "onedl", "openmmlab"}
+    extras = {"dev", "export", "lite0", "onedl", "openmmlab"}
+    assert set(metadata.get_all("Provides-Extra", [])) == extras
 
 
 def test_hard_dependencies_are_few(metadata: Message) -> None:

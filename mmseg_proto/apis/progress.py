@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress, track
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -37,6 +38,28 @@ def map_with_progress(
         return
     with ProcessPoolExecutor(workers) as pool:
         yield from under_bar(pool.map(function, items, chunksize=8))
+
+
+@contextmanager
+def steps(total: int) -> Iterator[Callable[[str], None]]:
+    """Gives a function to call with the name of each step as it begins, under a bar on stderr.
+
+    Args:
+        total: Number of steps.
+
+    Yields:
+        Callable[[str], None]: That function.
+    """
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=total)
+        begun = 0
+
+        def begin(name: str) -> None:
+            nonlocal begun
+            bar.update(task, description=name, completed=begun)
+            begun += 1
+
+        yield begin
 
 
 def first_line(error: Exception) -> str:

@@ -50,7 +50,8 @@ class SamePadConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """Pad, then convolve: (B, C, H, W) -> (B, C', ceil(H / stride), ceil(W / stride))."""
         kernel, stride = self.kernel_size[0], self.stride[0]
-        short = [max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in x.shape[-2:]]
+        # A remainder of a multiple is a number even where sides are symbols, as they are in export.
+        short = [max(kernel - (side % stride or stride), 0) for side in x.shape[-2:]]
         top, left = short[0] // 2, short[1] // 2
         return super().forward(F.pad(x, (left, short[1] - left, top, short[0] - top)))
 

@@ -35,7 +35,7 @@ class PixelEmbedding(nn.Module):
         super().__init__()
         self.channels = in_channels
         self.projects = projection is not None
-        self._normalizes_twice = projection is not None and projection.normalize
+        self.normalizes_twice = projection is not None and projection.normalize
         self.projection: nn.Module = nn.Identity()
         if projection is not None:
             self.channels = projection.out_channels or in_channels
@@ -70,7 +70,7 @@ class PixelEmbedding(nn.Module):
         """
         features = self.projection(features)
         dtype, norm = matmul_dtype(features), self.norm
-        if self._normalizes_twice:
+        if self.normalizes_twice:
             features = F.normalize(
                 features.to(torch.promote_types(features.dtype, torch.float32)), dim=1
             )

@@ -11,7 +11,7 @@ from .compiled import opaque
 
 #: Norm below which a vector has no direction. It becomes 0 without a gradient: cosines of 0 with
 #: everything, instead of a gradient that grows without bounds.
-_SMALLEST_NORM = 1e-6
+SMALLEST_NORM = 1e-6
 
 
 def unit_layer_norm(
@@ -60,7 +60,7 @@ def _normalise(
     """Unit vectors of pixels ``(n, D)``, and mean, inverse deviation and inverse norm of each."""
     normed, mean, rstd = torch.native_layer_norm(block, block.shape[1:], weight, bias, eps)
     norm = torch.linalg.vector_norm(normed, dim=1, keepdim=True)
-    inverse = norm.reciprocal().masked_fill_(norm < _SMALLEST_NORM, 0.0)
+    inverse = norm.reciprocal().masked_fill_(norm < SMALLEST_NORM, 0.0)
     return normed.mul_(inverse), mean, rstd, inverse
 
 
