@@ -20,7 +20,6 @@ if TYPE_CHECKING or find_host():
         CamVidDataset,
         LoadWideAnnotations,
         SyntheticScenes,
-        relabelled_dataset,
     )
     from mmseg_proto.evaluation import ClassIoUMetric, UnknownPixelMetric
     from mmseg_proto.heads import ProtoDecodeHead, SegmenterPatchHead
@@ -59,5 +58,4 @@ __all__ = [
     "SyntheticScenes",
     "UnknownPixelMetric",
     "__version__",
-    "relabelled_dataset",
 ]

@@ -31,6 +31,9 @@ def main() -> None:
     parser.add_argument("--value", type=int, help="of the new class in the labels of --folders")
     parser.add_argument("--pixels", type=int, default=4000, help="of the class to keep; 4000")
     parser.add_argument(
+        "--num-prototypes", type=int, help="of the class; as many as others have by default"
+    )
+    parser.add_argument(
         "--steps",
         type=int,
         default=100,
@@ -64,6 +67,7 @@ def main() -> None:
                 settings = NewClassSettings(
                     arguments.images,
                     arguments.pixels,
+                    arguments.num_prototypes,
                     arguments.steps,
                     arguments.seed,
                     folders,

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from mmengine.config import Config
 from mmseg.registry import DATASETS
 from torch import Tensor
@@ -13,6 +14,7 @@ from mmseg_proto.heads.score_scale import ScoreScale
 
 from .config_swap import is_swapped, last_stage
 
+_BANK = ".prototype_classifier.bank."
 _LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
 
@@ -24,12 +26,15 @@ class ClassChange(NamedTuple):
         sources: Index of each among the old classes; None for a new one.
         old_names: Names of the C old classes.
         palette: Colour of each new class, RGB in [0, 255].
+        places: Prototypes that a class can have from now on, at least as many as before; None
+            for as many.
     """
 
     names: tuple[str, ...]
     sources: tuple[int | None, ...]
     old_names: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...]
+    places: int | None = None
 
 
 def change_config(cfg: Config, change: ClassChange, notes: list[str]) -> dict[str, Any]:
@@ -65,6 +70,8 @@ def _head(head: Mapping[str, Any], change: ClassChange) -> dict[str, Any]:
     """Settings of a head that depend on the classes."""
     count = len(change.names)
     settings: dict[str, Any] = {"num_classes": count}
+    if change.places is not None and is_swapped(head):
+        settings["num_prototypes"] = change.places
     if head.get("out_channels") is not None:
         settings["out_channels"] = count
     losses = head.get("loss_decode")
@@ -177,7 +184,11 @@ def change_weights(
         by_class = _belongs_to_classes(key, old[key], value, change)
         if by_class:
             new[key] = _rows(old[key], change.sources)
-            if None in change.sources and ".bank." not in key:
+            if _BANK in key:
+                # Empty places at the end, where there are more than before.
+                room = [0, 0] * (value.ndim - 2) + [0, value.shape[1] - old[key].shape[1]]
+                new[key] = F.pad(new[key], room)
+            elif None in change.sources:
                 untrained.append(key.rpartition(".")[0])
         elif old[key].shape == value.shape:
             new[key] = old[key]
@@ -195,7 +206,7 @@ def change_weights(
 
 def _belongs_to_classes(key: str, old: Tensor, new: Tensor, change: ClassChange) -> bool:
     """Whether the rows of a tensor are the classes."""
-    if ".prototype_classifier.bank." in key or ".conv_seg." in f".{key}":
+    if _BANK in key or ".conv_seg." in f".{key}":
         return True
     count = len(change.old_names)
     shrinks = old.ndim > 0 and old.shape[0] == count and new.shape[0] == len(change.names)

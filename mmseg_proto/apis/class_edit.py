@@ -16,7 +16,7 @@ from mmseg.registry import MODELS
 from mmseg_proto.hooks.checkpoint_files import load_weights
 
 from .class_change import ClassChange, change_config, change_weights, class_names
-from .config_swap import write_child
+from .config_swap import last_stage, write_child
 from .feature_sample import last_head
 from .new_class import NewClassSettings, seed_new_class
 from .whole_files import written_whole
@@ -88,7 +88,8 @@ def add_class(
     def fill(cfg: Config, model: Any, change: ClassChange) -> str:
         return seed_new_class(cfg, model, name, settings)
 
-    return _edit(target, lambda old: _with(old, name, colour), fill)
+    places = settings.num_prototypes
+    return _edit(target, lambda old: _with(old, name, colour)._replace(places=places), fill)
 
 
 def split_class(
@@ -206,6 +207,7 @@ def _edit(
     names, palette = class_names(cfg, meta)
     change = change_of(ClassChange(names, tuple(range(len(names))), names, palette))
     notes: list[str] = []
+    change = _roomy(cfg, change)
     child = change_config(cfg, change, notes)
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder, target.config.name)
@@ -232,6 +234,12 @@ def _build(cfg: Config) -> Any:
     settings = cfg.model.copy()
     settings.update(pretrained=None, backbone={**settings.backbone, "init_cfg": None})
     return revert_sync_batchnorm(MODELS.build(settings)).eval()
+
+
+def _roomy(cfg: Config, change: ClassChange) -> ClassChange:
+    """See to it that no prototype loses its place where a class is to have fewer."""
+    before = last_stage(cfg.model.decode_head).get("num_prototypes", 10)
+    return change._replace(places=max(change.places or 0, before))
 
 
 def _index(old: ClassChange, name: str) -> int:

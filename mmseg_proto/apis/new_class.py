@@ -1,7 +1,5 @@
 """Prototypes of a new class, from a few labelled images."""
 
-import copy
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,8 +16,6 @@ from mmseg_proto.prototypes import fit_new_prototypes
 from .feature_sample import Reservoir, classifier_inputs, last_head, whole_images
 from .progress import map_with_progress
 
-#: Images are looked at as they are and in these sizes, and mirrored.
-_SIZES = (0.75, 1.0, 1.5)
 #: Pixels in which a class is worth looking at an image.
 _FEW = 50
 #: Kept pixels of other classes for each one of the new class.
@@ -33,6 +29,8 @@ class NewClassSettings:
     Args:
         images: Images to look at, at least 1.
         pixels: Pixels of the new class to keep, at least 2, and four times as many of others.
+        num_prototypes: Prototypes of the new class, at least 1; more than other classes have make
+            empty places for these, which cost time. Defaults to None: as many as others have.
         steps: Steps in which cluster centres are fitted to win these pixels and no others, at least
             0: 0 leaves them as they are.
         seed: Seed of everything random.
@@ -47,13 +45,17 @@ class NewClassSettings:
 
     images: int = 20
     pixels: int = 4000
+    num_prototypes: int | None = None
     steps: int = 100
     seed: int = 0
     folders: tuple[Path, Path] | None = None
     value: int | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("images", 1), ("pixels", 2), ("steps", 0)):
+        counts = {"images": 1, "pixels": 2, "steps": 0}
+        if self.num_prototypes is not None:
+            counts["num_prototypes"] = 1
+        for name, least in counts.items():
             expect_number(name, getattr(self, name), whole=True)
             if getattr(self, name) < least:
                 raise ValueError(
@@ -102,13 +104,12 @@ def seed_new_class(cfg: Config, model: Any, name: str, settings: NewClassSetting
     label = bank.shape[0] - 1
     drawn = _draw(cfg, model, name, label, settings)
     own = drawn.embeddings[drawn.is_new]
-    centres = F.normalize(kmeans_centres(own, bank.shape[1], settings.seed), dim=1)
+    count = settings.num_prototypes or bank.shape[1]
+    centres = F.normalize(kmeans_centres(own, count, settings.seed), dim=1)
     old, alive = bank.directions[:label].cpu(), bank.alive_mask[:label].cpu()
     rivals = nearest_prototypes(drawn.embeddings, old, alive).class_scores.amax(dim=1)
-    # Half the scale of the model: see `fit_new_prototypes`.
-    scale = float(classifier.score_scale.value()) / 2
     fitted = fit_new_prototypes(
-        centres, drawn.embeddings, drawn.is_new, rivals, drawn.weights, scale, steps=settings.steps
+        centres, drawn.embeddings, drawn.is_new, rivals, drawn.weights, steps=settings.steps
     )
     places = torch.zeros(1, *bank.prototypes.shape[1:])
     places[0, : len(fitted)] = fitted
@@ -126,8 +127,7 @@ def _draw(cfg: Config, model: Any, name: str, label: int, settings: NewClassSett
     ]
     counts = [0, 0]
     classifier = last_head(model).prototype_classifier
-    variants = (variant for sample in chosen for variant in _variants(sample))
-    for features, labels in classifier_inputs(model, classifier, variants):
+    for features, labels in classifier_inputs(model, classifier, chosen):
         with torch.no_grad():
             embeddings = classifier.embedding(features).float().cpu()
         for part, mask in enumerate((labels == label, (labels >= 0) & (labels < label))):
@@ -187,20 +187,3 @@ def _dataset(cfg: Config, label: int, settings: NewClassSettings) -> Any:
     built.label_map = values
     built.full_init()
     return built
-
-
-def _variants(sample: Any) -> Iterator[Any]:
-    """The image in several sizes, plain and mirrored, with its labels."""
-    for size in _SIZES:
-        for mirrored in (False, True):
-            variant = copy.deepcopy(sample)
-            image = F.interpolate(
-                sample["inputs"][None].float(), scale_factor=size, mode="bilinear"
-            )[0]
-            found = variant["data_samples"]
-            if mirrored:
-                image = image.flip(2)
-                found.gt_sem_seg.data = found.gt_sem_seg.data.flip(2)
-            found.set_metainfo({"img_shape": image.shape[1:], "pad_shape": image.shape[1:]})
-            variant["inputs"] = image
-            yield variant

@@ -5,7 +5,7 @@ from mmseg_proto import _needs_host  # noqa: F401
 from .ade20k_full import ADE20KFullDataset, LoadWideAnnotations
 from .cached_dataset import CachedDataset
 from .camvid import CamVidDataset
-from .relabelled_dataset import UNKNOWN_LABEL, relabelled_dataset
+from .relabelled import UNKNOWN_LABEL, relabelled_dataset
 from .synthetic_scenes import SyntheticScenes
 
 __all__ = [

@@ -11,7 +11,7 @@ def fit_new_prototypes(
     is_new: Tensor,
     rivals: Tensor,
     weights: Tensor,
-    scale: float,
+    scale: float = 10.0,
     *,
     steps: int = 100,
     rate: float = 0.02,
@@ -30,8 +30,8 @@ def fit_new_prototypes(
         is_new: Which are of the new class, shape ``(N,)``, bool.
         rivals: Cosine of each pixel with the nearest prototype of all other classes, ``(N,)``.
         weights: Weight of each pixel, at least 0, shape ``(N,)``; their sum does not matter.
-        scale: From differences of cosines to logits, above 0. Smaller than that of the model, more
-            pixels take part, which is better with few images.
+        scale: From differences of cosines to logits, above 0. Larger, and only pixels near to the
+            border between classes take part, which is worse with few images. Defaults to 10.
         steps: Steps of Adam, at least 0. Defaults to 100.
         rate: Its learning rate. Defaults to 0.02.
         pull: Weight of the mean cosine distance from the start. Defaults to 0.05.

@@ -1,4 +1,7 @@
-"""Classes are added, removed, renamed and split; what is not concerned stays as it is."""
+"""Classes are added, removed, renamed and split; what is not concerned stays as it is.
+
+And, with the same model, whether its confidence tells the class that it has not seen.
+"""
 
 import json
 import subprocess
@@ -11,9 +14,10 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
 from mmengine.runner import Runner
 from mmseg.apis import inference_model
-from mmseg.registry import DATASETS
+from mmseg.registry import DATASETS, METRICS
 from PIL import Image
 from torch import Tensor
 
@@ -27,14 +31,16 @@ from mmseg_proto.apis.class_edit import (
     rename_class,
     split_class,
 )
+from mmseg_proto.apis.confidence import measure_confidence
 from mmseg_proto.apis.new_class import NewClassSettings
+from mmseg_proto.apis.swap_comparison import validate
 from mmseg_proto.datasets.synthetic import CLASSES
 from mmseg_proto.hooks.checkpoint_files import load_weights
 
 BANK = "decode_head.prototype_classifier.bank"
-LEFT_OUT = CLASSES[3]
+LEFT_OUT = CLASSES[0]
 KNOWN = tuple(name for name in CLASSES if name != LEFT_OUT)
-QUICK = NewClassSettings(images=4, pixels=300, steps=30)
+QUICK = NewClassSettings(images=8, pixels=500, num_prototypes=8, steps=60)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +91,10 @@ def check_the_rest_stays(
     for key, value in old.items():
         if f"{BANK}." in key or key.startswith("auxiliary_head.conv_seg."):
             for before, after in rows.items():
-                assert torch.equal(new[key][after], value[before]), key
+                row, room = new[key][after], value[before].shape[:1]
+                assert torch.equal(row[: room[0]] if room else row, value[before]), key
+                # Places that there were not are empty.
+                assert not room or not row[room[0] :].any()
         else:
             assert torch.equal(new[key], value), key
     # Config, data sets and checkpoint agree on the classes.
@@ -110,8 +119,8 @@ def test_a_class_is_added_from_images(trained: tuple[Path, Path], tmp_path: Path
     assert edited.change.names == (*KNOWN, LEFT_OUT)
     check_the_rest_stays(trained, edited, {index: index for index in range(count)})
     new = weights_of(edited.checkpoint)
-    assert new[f"{BANK}.alive"][count].sum() == 4
-    torch.testing.assert_close(new[f"{BANK}.prototypes"][count].norm(dim=1), torch.ones(4))
+    assert new[f"{BANK}.alive"][count].sum() == 8
+    torch.testing.assert_close(new[f"{BANK}.prototypes"][count].norm(dim=1), torch.ones(8))
     assert not new["auxiliary_head.conv_seg.weight"][count].any()
     cfg = Config.fromfile(edited.config)
     assert cfg.model.auxiliary_head.loss_decode.class_weight == [0.5] * count + [1.0]
@@ -119,7 +128,7 @@ def test_a_class_is_added_from_images(trained: tuple[Path, Path], tmp_path: Path
     assert cfg.val_dataloader.dataset.type == "SyntheticScenes"
     assert edited.notes == [
         "Untrained for the new class, and of use to training alone: auxiliary_head.conv_seg",
-        f"{LEFT_OUT} has 4 prototypes from 4 images",
+        f"{LEFT_OUT} has 8 prototypes from 8 images",
     ]
     scores = compare(target, edited)
     assert scores["IoU"]["before"].keys() == set(KNOWN)
@@ -319,3 +328,61 @@ def test_the_command_compares_and_writes_json(
     again = run_tool(repository, "rename_class", *trained, *options, "--json", report)
     assert again.returncode == 1
     assert "report.json is there. Overwrite it with --force" in again.stderr
+
+
+def test_confidence_is_measured_on_a_class_that_was_left_out(
+    trained: tuple[Path, Path], repository: Path, tmp_path: Path
+) -> None:
+    report = tmp_path / "report.json"
+    options = ["--unknown", LEFT_OUT, "--keep", 0.8, "--json", report]
+    done = run_tool(repository, "measure_confidence", *trained, *options)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (found,) = json.loads(report.read_text()).values()
+    scores = ("max_probability", "max_logit", "max_cosine", "margin")
+    measures = ("AUROC", "AP", "FPR95", "threshold")
+    assert set(found) == {"ECE", *(f"{m}/{score}" for m in measures for score in scores)}
+    # One scale makes logits of cosines, so that both rank pixels alike.
+    assert found["AUROC/max_logit"] == pytest.approx(found["AUROC/max_cosine"], abs=0.1)
+    assert all(0 <= found[f"{m}/{score}"] <= 100 for m in measures[:3] for score in scores)
+    assert "max_cosine" in done.stdout
+    threshold = found["threshold/max_cosine"]
+    cfg = Config.fromfile(trained[0])
+    kept = validate(
+        *trained,
+        {
+            "model.type": "ProtoEncoderDecoder",
+            "model.unknown_below": threshold,
+            "val_evaluator": {"_delete_": True, "type": "ShareOfUnknown"},
+        },
+    )
+    assert cfg.model.type == "EncoderDecoder"
+    assert kept["unknown"] == pytest.approx(0.2, abs=0.01)
+
+
+@METRICS.register_module()
+class ShareOfUnknown(BaseMetric):  # type: ignore[misc]
+    """Share of the labelled pixels that a model calls unknown."""
+
+    def process(self, data_batch: Any, data_samples: Any) -> None:
+        for sample in data_samples:
+            labelled = sample["gt_sem_seg"]["data"] != 255
+            called = sample["unknown"]["data"] & labelled
+            self.results.append((int(called.sum()), int(labelled.sum())))
+
+    def compute_metrics(self, results: list[Any]) -> dict[str, float]:
+        called, labelled = map(sum, zip(*results, strict=True))
+        return {"unknown": called / labelled}
+
+
+@pytest.mark.parametrize(
+    ("unknown", "message"),
+    [
+        ("ghost", "Expected unknown classes among"),
+        (KNOWN[0], "which the labels know and the model"),
+    ],
+)
+def test_unknown_classes_that_are_none_are_named(
+    unknown: str, message: str, trained: tuple[Path, Path]
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        measure_confidence(*trained, [unknown])
