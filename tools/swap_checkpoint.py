@@ -32,8 +32,10 @@ def main() -> None:
     parser.add_argument("--no-evaluation", action="store_true", help="do not compare mIoU")
     parser.add_argument("--device", default="cpu", help="of the pass over the data; cpu")
     parser.add_argument("--force", action="store_true", help="overwrite files that are there")
-    parser.add_argument("--json", action="store_true", help="print JSON in place of a table")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write what was found here")
     arguments = parser.parse_args()
+    if arguments.json is not None and arguments.json.exists() and not arguments.force:
+        sys.exit(f"Nothing was written. {arguments.json} is there. Overwrite it with --force.")
     swapped = None
     try:
         # The host reports as it is imported what it could do without; nothing of it matters here.
@@ -43,6 +45,7 @@ def main() -> None:
 
             from mmseg_proto.apis import checkpoint_swap, swap_comparison
             from mmseg_proto.apis.accuracy_report import rich_table
+            from mmseg_proto.apis.whole_files import written_whole
 
             settings = checkpoint_swap.SwapSettings(
                 arguments.num_prototypes, arguments.pixels, arguments.lean, arguments.images
@@ -62,14 +65,14 @@ def main() -> None:
                 fine_tune_for=arguments.fine_tune,
                 evaluated=not arguments.no_evaluation,
             )
+            if arguments.json is not None:
+                written = {"config": str(swapped.config), "checkpoint": str(swapped.checkpoint)}
+                with written_whole(arguments.json) as draft:
+                    draft.write_text(json.dumps({**written, "mIoU": scores}, indent=1) + "\n")
     except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
         if swapped is None:
             sys.exit(f"Nothing was written. {error}")
         sys.exit(f"{swapped.config} and {swapped.checkpoint} are written, but: {error}")
-    if arguments.json:
-        written = {"config": str(swapped.config), "checkpoint": str(swapped.checkpoint)}
-        print(json.dumps({**written, "mIoU": scores}, indent=1))
-        return
     if scores:
         rows = [[name, f"{score:.2f}"] for name, score in scores.items()]
         Console().print(rich_table("mIoU (%)", ["model", "mIoU"], rows))

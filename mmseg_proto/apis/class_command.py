@@ -13,6 +13,8 @@ from .foreign_text import for_terminal
 from .swap_comparison import evaluate_classes
 from .whole_files import written_whole
 
+_SAME_PIXELS = "after, its pixels ignored"
+
 
 def run(arguments: Any, edit: Callable[[Target], EditedCheckpoint]) -> dict[str, Any]:
     """Edit the classes of a model, and validate it before and after.
@@ -59,14 +61,18 @@ def compare(target: Target, edited: EditedCheckpoint) -> dict[str, Any]:
 
     Returns:
         dict[str, Any]: IoU in percent by class `before` and `after`, None for one without pixels,
-        and the mean over the old classes that are still there, of each.
+        and the mean over the old classes that are still there. With a new class also
+        `after, its pixels ignored`, which counts the pixels that counted before.
     """
-    scores = {
-        "before": _renamed(evaluate_classes(target.config, target.checkpoint), edited),
-        "after": evaluate_classes(edited.config, edited.checkpoint),
-    }
     change = edited.change
-    stay = [n for n, s in zip(change.names, change.sources, strict=True) if s is not None]
+    pairs = list(zip(change.names, change.sources, strict=True))
+    new = [name for name, source in pairs if source is None]
+    before, _ = evaluate_classes(target.config, target.checkpoint)
+    after, same_pixels = evaluate_classes(edited.config, edited.checkpoint, new)
+    scores = {"before": _renamed(before, edited), "after": after}
+    if new:
+        scores[_SAME_PIXELS] = {name: iou for name, iou in same_pixels.items() if name not in new}
+    stay = [name for name, source in pairs if source is not None]
     means = {when: _mean([ious.get(name) for name in stay]) for when, ious in scores.items()}
     tidy = {when: {n: _number(iou) for n, iou in ious.items()} for when, ious in scores.items()}
     return {"IoU": tidy, "mIoU of the old classes": means}
@@ -95,12 +101,11 @@ def show(found: dict[str, Any]) -> None:
     for note in found["notes"]:
         print_line(console, f"{note}.")
     if "IoU" in found:
-        before, after = found["IoU"]["before"], found["IoU"]["after"]
-        names = list(dict.fromkeys([*before, *after]))
-        rows = [[name, _shown(before.get(name)), _shown(after.get(name))] for name in names]
-        means = found["mIoU of the old classes"]
-        rows.append(["old classes, mean", _shown(means["before"]), _shown(means["after"])])
-        console.print(rich_table("IoU (%)", ["class", "before", "after"], rows))
+        columns, means = found["IoU"], found["mIoU of the old classes"]
+        names = list(dict.fromkeys(name for ious in columns.values() for name in ious))
+        rows = [[name, *(_shown(ious.get(name)) for ious in columns.values())] for name in names]
+        rows.append(["old classes, mean", *map(_shown, means.values())])
+        console.print(rich_table("IoU (%)", ["class", *columns], rows))
     print_line(console, f"Written: {found['config']} and {found['checkpoint']}")
 
 

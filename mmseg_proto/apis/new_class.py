@@ -18,6 +18,8 @@ from .progress import map_with_progress
 
 #: Pixels in which a class is worth looking at an image.
 _FEW = 50
+#: Share of an image that a class covers in at least one of those chosen, if there is one.
+_GOOD_LOOK = 1 / 256
 #: Kept pixels of other classes for each one of the new class.
 _OTHERS = 4
 
@@ -148,15 +150,22 @@ def _draw(cfg: Config, model: Any, name: str, label: int, settings: NewClassSett
 
 
 def _images(cfg: Config, name: str, label: int, settings: NewClassSettings) -> list[Any]:
-    """Choose images with pixels of the class at random."""
+    """Choose images with pixels of the class at random, one of them with a good look at it."""
     dataset = _dataset(cfg, label, settings)
     generator = torch.Generator().manual_seed(settings.seed)
     order = torch.randperm(len(dataset), generator=generator).tolist()
-    chosen = []
+    chosen: list[tuple[float, Any]] = []
     for sample in map_with_progress(dataset.__getitem__, order, 1, f"Looking for {name}"):
-        if int((sample["data_samples"].gt_sem_seg.data == label).sum()) >= _FEW:
-            chosen.append(sample)
-        if len(chosen) == settings.images:
+        own = sample["data_samples"].gt_sem_seg.data == label
+        share = float(own.float().mean())
+        if int(own.sum()) < _FEW:
+            continue
+        if len(chosen) < settings.images:
+            chosen.append((share, sample))
+        elif share > chosen[0][0]:
+            chosen[0] = share, sample
+        chosen.sort(key=lambda pair: -pair[0])
+        if len(chosen) == settings.images and chosen[0][0] >= _GOOD_LOOK:
             break
     if not chosen:
         where = "the training data" if settings.folders is None else settings.folders[1]
@@ -164,7 +173,7 @@ def _images(cfg: Config, name: str, label: int, settings: NewClassSettings) -> l
             f"Expected images with at least {_FEW} pixels of {name}, but {where} has none among "
             f"{len(dataset)}. Name other images with their label maps, and its value in these."
         )
-    return chosen
+    return [sample for _, sample in chosen]
 
 
 def _dataset(cfg: Config, label: int, settings: NewClassSettings) -> Any:

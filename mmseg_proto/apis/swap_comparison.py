@@ -1,7 +1,7 @@
 """What the swap of a checkpoint costs, and what training on from there brings."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,18 +52,28 @@ def evaluate(config: Path, checkpoint: Path) -> float:
     return float(validate(config, checkpoint)["mIoU"])
 
 
-def evaluate_classes(config: Path, checkpoint: Path) -> dict[str, float]:
+def evaluate_classes(
+    config: Path, checkpoint: Path, ignored: Sequence[str] = ()
+) -> tuple[dict[str, float], dict[str, float]]:
     """Validate a checkpoint with its config, class by class.
 
     Args:
         config: The config.
         checkpoint: The checkpoint.
+        ignored: Classes whose pixels do not count in the second result. Defaults to none.
 
     Returns:
-        dict[str, float]: IoU of each class in percent; NaN for one that is not there.
+        tuple: IoU of each class in percent, NaN for one that is not there, on all pixels and on
+        those that do not belong to an ignored class.
     """
-    found = validate(config, checkpoint, {"val_evaluator.type": "ClassIoUMetric"})
-    return {key[4:]: value for key, value in found.items() if key.startswith("IoU/")}
+    metric = {"type": "ClassIoUMetric", "iou_metrics": ["mIoU"]}
+    without = {**metric, "ignored_classes": list(ignored), "prefix": "without"}
+    found = validate(config, checkpoint, {"val_evaluator": [metric, without]})
+    on_all, on_others = (
+        {k[len(start) :]: value for k, value in found.items() if k.startswith(start)}
+        for start in ("IoU/", "without/IoU/")
+    )
+    return on_all, on_others
 
 
 def validate(

@@ -1,5 +1,6 @@
 """The host's IoU metric, with every class by name."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmseg.evaluation import IoUMetric
@@ -11,8 +12,35 @@ class ClassIoUMetric(IoUMetric):
     """`IoUMetric` that also returns the IoU of each class, which the host only prints.
 
     So they reach the log file, the visualisation backends and whatever reads the returned dict,
-    as ``IoU/<class>`` in percent. All arguments are those of the host's class.
+    as ``IoU/<class>`` in percent.
+
+    Args:
+        *args: Arguments of the host's class.
+        ignored_classes: Classes whose labelled pixels do not count, whatever is predicted there.
+            Defaults to none.
+        **kwargs: Arguments of the host's class, by name.
     """
+
+    def __init__(self, *args: Any, ignored_classes: Sequence[str] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.ignored_classes = tuple(ignored_classes)
+
+    def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
+        """Count the pixels of a batch.
+
+        Args:
+            data_batch: Not looked at.
+            data_samples: Predictions with labels.
+        """
+        super().process(data_batch, [self._without_ignored(sample) for sample in data_samples])
+
+    def _without_ignored(self, sample: Mapping[str, Any]) -> Mapping[str, Any]:
+        if not self.ignored_classes or self.format_only:
+            return sample
+        labels = sample["gt_sem_seg"]["data"].clone()
+        for name in self.ignored_classes:
+            labels[labels == self.dataset_meta["classes"].index(name)] = self.ignore_index
+        return {**sample, "gt_sem_seg": {"data": labels}}
 
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
         """Compute the host's metrics and the IoU of each class.

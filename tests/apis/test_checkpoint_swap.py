@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from data_folders import make_folder, shrink
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmseg.apis import init_model
 from mmseg.registry import MODELS
+from recipe_names import CONFIGS, DATA_SETS, PAPER
 
 from mmseg_proto.apis import load
 from mmseg_proto.apis.checkpoint_swap import SwappedCheckpoint, SwapSettings, swap_checkpoint
@@ -124,10 +126,11 @@ def run_tool(repository: Path, *arguments: Any) -> subprocess.CompletedProcess[s
 def test_the_command_writes_json(
     softmax: tuple[Path, Path], repository: Path, tmp_path: Path
 ) -> None:
-    options = ["--images", 10, "--num-prototypes", 3, "--json"]
+    options = ["--images", 10, "--num-prototypes", 3, "--json", tmp_path / "report.json"]
     done = run_tool(repository, *softmax, "-o", tmp_path / "new", *options)
     assert done.returncode == 0, done.stderr[-3000:]
-    said = json.loads(done.stdout)
+    said = json.loads((tmp_path / "report.json").read_text())
+    assert "swapped" in done.stdout
     assert set(said["mIoU"]) == {"softmax", "swapped"}
     assert Config.fromfile(said["config"]).model.decode_head.num_prototypes == 3
     names = sorted(path.name for path in (tmp_path / "new").iterdir())
@@ -218,3 +221,24 @@ def test_padding_is_no_part_of_the_training_data(
     monkeypatch.setattr(Reservoir, "take", lambda self: (torch.zeros(0), torch.zeros(0)))
     draw_features(cfg, model, 300, images=1)
     assert seen == [16 * 24]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("data_set", DATA_SETS)
+@pytest.mark.parametrize("name", PAPER)
+def test_the_twelve_softmax_twins_can_be_swapped(name: str, data_set: str, tmp_path: Path) -> None:
+    cfg = Config.fromfile(CONFIGS / f"softmax_{name}_{data_set}.py")
+    shrink(cfg, make_folder(data_set, tmp_path), tmp_path / "work")
+    cfg.dump(tmp_path / "twin.py")
+    init_default_scope("mmseg")
+    model = MODELS.build(cfg.model)
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "twin.pth")
+    settings = SwapSettings(num_prototypes=2, pixels=20, images=2)
+    made = swap_checkpoint(tmp_path / "twin.py", tmp_path / "twin.pth", tmp_path / "new", settings)
+    new = init_model(str(made.config), str(made.checkpoint), device="cpu")
+    bank = new.decode_head.prototype_classifier.bank
+    assert bank.alive_mask.any(dim=1).sum() >= 2
+    found = model.state_dict()
+    gone = {"decode_head.conv_seg.weight", "decode_head.conv_seg.bias"}
+    state = new.state_dict()
+    assert [key for key in found.keys() - gone if not torch.equal(found[key], state[key])] == []
