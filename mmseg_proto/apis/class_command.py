@@ -10,7 +10,7 @@ from rich.console import Console
 from .accuracy_report import rich_table
 from .class_edit import EditedCheckpoint, Target
 from .foreign_text import for_terminal
-from .swap_comparison import evaluate_classes
+from .validation import evaluate_classes
 from .whole_files import written_whole
 
 _SAME_PIXELS = "after, its pixels ignored"

@@ -14,12 +14,8 @@ from mmseg_proto.evaluation.unknown_pixel_metric import LOGIT_SCORES, PROTOTYPE_
 from .accuracy_report import rich_table
 from .class_change import innermost
 from .config_swap import is_swapped, last_stage
-from .swap_comparison import validate
-
-_SEGMENTORS = {
-    "EncoderDecoder": "ProtoEncoderDecoder",
-    "CascadeEncoderDecoder": "ProtoCascadeEncoderDecoder",
-}
+from .loading import with_confidence
+from .validation import validate
 
 
 def measure_confidence(
@@ -45,7 +41,7 @@ def measure_confidence(
     scores = list(LOGIT_SCORES)
     options: dict[str, Any] = {}
     if is_swapped(last_stage(cfg.model.decode_head)):
-        options["model.type"] = _SEGMENTORS.get(cfg.model.type, cfg.model.type)
+        options["model.type"] = with_confidence(cfg.model.type)
         scores += PROTOTYPE_SCORES
     if unknown:
         options["val_dataloader.dataset"] = _with_unknown(cfg.val_dataloader.dataset, unknown)

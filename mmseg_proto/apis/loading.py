@@ -1,6 +1,7 @@
 """A model from its checkpoint alone: the config in the file is read as data, not run."""
 
 import ast
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,11 @@ _KNOWN = ("mmseg_proto", "mmseg", "mmcv", "mmengine")
 
 
 def load(
-    checkpoint: str | Path, config: str | Path | Config | None = None, device: str = "cpu"
+    checkpoint: str | Path,
+    config: str | Path | Config | None = None,
+    device: str = "cpu",
+    *,
+    confidence: bool = False,
 ) -> Any:
     """Load a segmentor for `mmseg.apis.inference_model`.
 
@@ -25,6 +30,8 @@ def load(
         checkpoint: Checkpoint of a runner, or of tools/swap_checkpoint.py.
         config: Its config. Defaults to None: the one in the checkpoint.
         device: Where the model is to be. Defaults to 'cpu'.
+        confidence: Whether predictions say how sure they are and which prototype won, as those of
+            `ProtoEncoderDecoder`. Defaults to False.
 
     Returns:
         Any: The segmentor in evaluation mode, with `cfg` and `dataset_meta`.
@@ -44,6 +51,10 @@ def load(
                 "it has none. Give it: load(checkpoint, config='my_config.py')."
             )
         config = plain_config(text)
+    if confidence:
+        chosen = copy.deepcopy(config) if isinstance(config, Config) else Config.fromfile(config)
+        chosen.model.type = with_confidence(chosen.model.type)
+        config = chosen
     model: Any = init_model(config, device=device)
     weights = loaded.get("state_dict", loaded)
     missing, unknown = model.load_state_dict(weights, strict=False)
@@ -56,6 +67,22 @@ def load(
     if meta is not None:
         model.dataset_meta = meta
     return model
+
+
+def with_confidence(segmentor: str) -> str:
+    """Name the segmentor that also says how sure it is.
+
+    Args:
+        segmentor: Registry name of a segmentor of the host.
+
+    Returns:
+        str: Its counterpart of this package; others stay as they are.
+    """
+    name = segmentor.rpartition(".")[2]
+    return {
+        "EncoderDecoder": "ProtoEncoderDecoder",
+        "CascadeEncoderDecoder": "ProtoCascadeEncoderDecoder",
+    }.get(name, segmentor)
 
 
 def plain_config(text: str) -> Config:

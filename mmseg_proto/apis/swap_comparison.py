@@ -1,14 +1,12 @@
 """What the swap of a checkpoint costs, and what training on from there brings."""
 
-import tempfile
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config
 from mmengine.runner import Runner
 
 from .checkpoint_swap import SwappedCheckpoint
+from .validation import evaluate, own_name
 
 
 def compare(
@@ -39,65 +37,6 @@ def compare(
     return {name: evaluate(*model) for name, model in models.items()} if evaluated else {}
 
 
-def evaluate(config: Path, checkpoint: Path) -> float:
-    """Validate a checkpoint with its config.
-
-    Args:
-        config: The config.
-        checkpoint: The checkpoint.
-
-    Returns:
-        float: mIoU in percent.
-    """
-    return float(validate(config, checkpoint)["mIoU"])
-
-
-def evaluate_classes(
-    config: Path, checkpoint: Path, ignored: Sequence[str] = ()
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Validate a checkpoint with its config, class by class.
-
-    Args:
-        config: The config.
-        checkpoint: The checkpoint.
-        ignored: Classes whose pixels do not count in the second result. Defaults to none.
-
-    Returns:
-        tuple: IoU of each class in percent, NaN for one that is not there, on all pixels and on
-        those that do not belong to an ignored class.
-    """
-    metric = {"type": "ClassIoUMetric", "iou_metrics": ["mIoU"]}
-    without = {**metric, "ignored_classes": list(ignored), "prefix": "without"}
-    found = validate(config, checkpoint, {"val_evaluator": [metric, without]})
-    on_all, on_others = (
-        {k[len(start) :]: value for k, value in found.items() if k.startswith(start)}
-        for start in ("IoU/", "without/IoU/")
-    )
-    return on_all, on_others
-
-
-def validate(
-    config: Path, checkpoint: Path, options: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """Validate a checkpoint with its config, and leave nothing behind.
-
-    Args:
-        config: The config.
-        checkpoint: The checkpoint.
-        options: What to change in the config. Defaults to None: nothing.
-
-    Returns:
-        dict[str, Any]: What the evaluator returns.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        cfg = Config.fromfile(config)
-        own = {"work_dir": folder, "load_from": str(checkpoint), "resume": False}
-        cfg.merge_from_dict({**own, "visualizer.vis_backends": [], **(options or {})})
-        _rename(cfg, Path(folder).name)
-        metrics: dict[str, Any] = Runner.from_cfg(cfg).val()
-        return metrics
-
-
 def fine_tune(swapped: SwappedCheckpoint, iterations: int, work_dir: Path) -> Path:
     """Train a swapped model on, with a tenth of its config's rate, falling to nothing.
 
@@ -121,12 +60,6 @@ def fine_tune(swapped: SwappedCheckpoint, iterations: int, work_dir: Path) -> Pa
         "val_interval": iterations,
     }
     cfg.default_hooks.checkpoint.update(by_epoch=False, interval=iterations)
-    _rename(cfg, f"{swapped.config.stem}_{iterations}")
+    own_name(cfg, f"{swapped.config.stem}_{iterations}")
     Runner.from_cfg(cfg).train()
     return work_dir / f"iter_{iterations}.pth"
-
-
-def _rename(cfg: Config, name: str) -> None:
-    """Give a run a name of its own: mmengine keeps visualisers by name, their folders with them."""
-    cfg.experiment_name = name
-    cfg.merge_from_dict({"visualizer.name": name})

@@ -33,7 +33,7 @@ from mmseg_proto.apis.class_edit import (
 )
 from mmseg_proto.apis.confidence import measure_confidence
 from mmseg_proto.apis.new_class import NewClassSettings
-from mmseg_proto.apis.swap_comparison import validate
+from mmseg_proto.apis.validation import validate
 from mmseg_proto.datasets.synthetic import CLASSES
 from mmseg_proto.hooks.checkpoint_files import load_weights
 

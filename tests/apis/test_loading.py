@@ -33,6 +33,10 @@ def test_five_lines(checkpoint: Path) -> None:
     assert result.pred_sem_seg.data.shape == (1, 16, 24)
     assert model.dataset_meta["classes"] == ("sky", "road", "car")
     assert not model.training
+    sure = inference_model(load(checkpoint, confidence=True), image)
+    assert torch.equal(sure.seg_logits.data, result.seg_logits.data)
+    for field in (sure.max_cosine, sure.margin, sure.prototype_id):
+        assert field.data.shape == (1, 16, 24)
 
 
 def test_it_is_the_model_that_the_host_loads(checkpoint: Path, tmp_path: Path) -> None:
