@@ -2,6 +2,8 @@
 
 import inspect
 import re
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -105,21 +107,35 @@ def test_swap_in_pure_python_builds(tmp_path: Path) -> None:
     assert isinstance(HOOKS.build(cfg.default_hooks.prototype), PrototypeUpdateHook)
 
 
-def test_the_snippet_for_python_runs(tmp_path: Path, repository: Path) -> None:
+def test_the_snippets_for_python_run(tmp_path: Path) -> None:
     """With another checkpoint, image and device."""
-    text = (repository / "README.md").read_text(encoding="utf-8")
-    snippet = text.split("## From Python")[1].split("```python\n")[1].split("```")[0]
     pipeline = [{"type": "LoadImageFromFile"}, {"type": "PackSegInputs"}]
     runner = make_runner(tmp_path, {"test_pipeline": pipeline})
     runner.train()
     Image.new("RGB", (24, 16)).save(tmp_path / "street.png")
-    for said, here in (
-        ("work_dirs/my_prototype_config/iter_160000.pth", f"{runner.work_dir}/iter_4.pth"),
-        ("street.png", str(tmp_path / "street.png")),
-        ("cuda", "cpu"),
-    ):
-        assert said in snippet
-        snippet = snippet.replace(said, here)
     made: dict[str, Any] = {}
-    exec(compile(snippet, "README.md", "exec"), made)
+    for section in ("From Python", "How sure, and which prototype"):
+        snippet = readme.TEXT.split(f"## {section}")[1].split("```python\n")[1].split("```")[0]
+        assert "iter_160000.pth" in snippet
+        assert "street.png" in snippet
+        snippet = re.sub(r'"[^"]*iter_160000.pth"', repr(f"{runner.work_dir}/iter_4.pth"), snippet)
+        snippet = snippet.replace("street.png", str(tmp_path / "street.png"))
+        exec(compile(snippet.replace("cuda", "cpu"), "README.md", "exec"), made)
     assert made["labels"].shape == (1, 16, 24)
+    assert made["result"].prototype_id.data.shape == (1, 16, 24)
+
+
+def test_the_options_of_tools_are_there(repository: Path) -> None:
+    helps: dict[str, str] = {}
+    for line in "\n".join(readme.code_blocks("bash")).splitlines():
+        found = re.match(r"python (tools/\w+\.py)(.*)", line)
+        if not found:
+            continue
+        tool, rest = found[1], found[2].partition(" #")[0]
+        if tool not in helps:
+            command = [sys.executable, str(repository / tool), "--help"]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            helps[tool] = done.stdout
+        for option in re.findall(r" (--?[a-z][a-z-]*)", rest):
+            assert re.search(rf"(^|[ ,]){option}\b", helps[tool], flags=re.M), (tool, option)
+    assert {"tools/add_class.py", "tools/swap_checkpoint.py"} <= helps.keys()

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from mmseg.registry import METRICS
@@ -113,6 +113,7 @@ def test_without_unknown_pixels_there_are_threshold_and_calibration() -> None:
     assert set(evaluate([sample], scores=["max_logit"])) == {"threshold/max_logit", "ECE"}
 
 
+@settings(deadline=None)
 @given(
     arrays.arrays(
         np.float32, st.integers(1, 50), elements=st.floats(-(2.0**100), 2.0**100, width=32)

@@ -44,7 +44,7 @@ def test_they_win_their_pixels_and_no_others() -> None:
     assert sum(gained) / 5 > 0.05
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 4))
 def test_unit_norm_and_nothing_else_moves(seed: int, count: int) -> None:
     pixels, is_new, rivals, _ = make_pixels(seed, new=5, others=10)
