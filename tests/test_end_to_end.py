@@ -159,7 +159,7 @@ AUXILIARY = "\n    auxiliary_head=dict(num_classes=8, norm_cfg=norm_cfg),"
     ("stock", "decoder", "extra"),
     [
         ("fcn_r50-d8.py", "FCNHead", AUXILIARY),
-        ("upernet_r50.py", "UPerHead", AUXILIARY),
+        pytest.param("upernet_r50.py", "UPerHead", AUXILIARY, marks=pytest.mark.slow),
         ("segformer_mit-b0.py", "SegformerHead", ""),
     ],
 )

@@ -1,5 +1,6 @@
 """Every recipe trains and validates on a tiny folder of its data set, at its model's full size."""
 
+import itertools
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,8 +55,18 @@ def _check_prototypes(model: Any, classes: set[int]) -> None:
     assert bank.updates.sum() > 0
 
 
-@pytest.mark.parametrize("data_set", DATA_SETS)
-@pytest.mark.parametrize("name", PAPER)
+#: Each model and each data set is in the quick tests, since all twelve take minutes.
+QUICK = [(name, "ade") for name in PAPER]
+QUICK += [("hrnet_w48", "cityscapes"), ("segformer_b4", "coco_stuff10k")]
+
+
+@pytest.mark.parametrize(
+    ("name", "data_set"),
+    [
+        pytest.param(*pair, marks=[] if pair in QUICK else [pytest.mark.slow])
+        for pair in itertools.product(PAPER, DATA_SETS)
+    ],
+)
 def test_the_twelve_recipes_run(name: str, data_set: str, tmp_path: Path) -> None:
     data_root = make_folder(data_set, tmp_path)
     model = _train("proto", f"{name}_{data_set}", data_root, tmp_path)

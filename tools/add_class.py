@@ -30,9 +30,7 @@ def main() -> None:
     )
     parser.add_argument("--value", type=int, help="of the new class in the labels of --folders")
     parser.add_argument("--pixels", type=int, default=4000, help="of the class to keep; 4000")
-    parser.add_argument(
-        "--num-prototypes", type=int, help="of the class; as many as others have by default"
-    )
+    parser.add_argument("--num-prototypes", type=int, default=30, help="of the new class; 30")
     parser.add_argument(
         "--steps",
         type=int,

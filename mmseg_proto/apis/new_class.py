@@ -20,6 +20,8 @@ from .progress import map_with_progress
 _FEW = 50
 #: Share of an image that a class covers in at least one of those chosen, if there is one.
 _GOOD_LOOK = 1 / 256
+#: Share of the weight that pixels of the new class have at least.
+_LEAST_WEIGHT = 0.02
 #: Kept pixels of other classes for each one of the new class.
 _OTHERS = 4
 
@@ -31,8 +33,8 @@ class NewClassSettings:
     Args:
         images: Images to look at, at least 1.
         pixels: Pixels of the new class to keep, at least 2, and four times as many of others.
-        num_prototypes: Prototypes of the new class, at least 1; more than other classes have make
-            empty places for these, which cost time. Defaults to None: as many as others have.
+        num_prototypes: Prototypes of the new class, at least 1; fewer where it has few pixels. More
+            than other classes have make empty places for these, which cost time.
         steps: Steps in which cluster centres are fitted to win these pixels and no others, at least
             0: 0 leaves them as they are.
         seed: Seed of everything random.
@@ -47,16 +49,14 @@ class NewClassSettings:
 
     images: int = 20
     pixels: int = 4000
-    num_prototypes: int | None = None
+    num_prototypes: int = 30
     steps: int = 100
     seed: int = 0
     folders: tuple[Path, Path] | None = None
     value: int | None = None
 
     def __post_init__(self) -> None:
-        counts = {"images": 1, "pixels": 2, "steps": 0}
-        if self.num_prototypes is not None:
-            counts["num_prototypes"] = 1
+        counts = {"images": 1, "pixels": 2, "num_prototypes": 1, "steps": 0}
         for name, least in counts.items():
             expect_number(name, getattr(self, name), whole=True)
             if getattr(self, name) < least:
@@ -76,7 +76,7 @@ class _Drawn(NamedTuple):
     Attributes:
         embeddings: Unit-norm embeddings, ``(N, D)``.
         is_new: Which are of the new class, ``(N,)``.
-        weights: How many pixels each stands for, ``(N,)``.
+        weights: How many pixels each stands for, those of a rare class more, ``(N,)``.
         images: Number of images.
     """
 
@@ -106,8 +106,7 @@ def seed_new_class(cfg: Config, model: Any, name: str, settings: NewClassSetting
     label = bank.shape[0] - 1
     drawn = _draw(cfg, model, name, label, settings)
     own = drawn.embeddings[drawn.is_new]
-    count = settings.num_prototypes or bank.shape[1]
-    centres = F.normalize(kmeans_centres(own, count, settings.seed), dim=1)
+    centres = F.normalize(kmeans_centres(own, settings.num_prototypes, settings.seed), dim=1)
     old, alive = bank.directions[:label].cpu(), bank.alive_mask[:label].cpu()
     rivals = nearest_prototypes(drawn.embeddings, old, alive).class_scores.amax(dim=1)
     fitted = fit_new_prototypes(
@@ -141,6 +140,8 @@ def _draw(cfg: Config, model: Any, name: str, label: int, settings: NewClassSett
     ]
     sizes = torch.tensor([len(part) for part in kept])
     stands_for = torch.tensor(counts) / sizes.clamp(min=1)
+    # Without it, the prototypes of a rare class stay where they win nothing.
+    stands_for[0] *= max(1.0, _LEAST_WEIGHT * sum(counts) / counts[0])
     return _Drawn(
         torch.cat(kept),
         torch.arange(int(sizes.sum())) < sizes[0],

@@ -11,7 +11,7 @@ def fit_new_prototypes(
     is_new: Tensor,
     rivals: Tensor,
     weights: Tensor,
-    scale: float = 10.0,
+    scale: float = 14.0,
     *,
     steps: int = 100,
     rate: float = 0.02,
@@ -31,7 +31,7 @@ def fit_new_prototypes(
         rivals: Cosine of each pixel with the nearest prototype of all other classes, ``(N,)``.
         weights: Weight of each pixel, at least 0, shape ``(N,)``; their sum does not matter.
         scale: From differences of cosines to logits, above 0. Larger, and only pixels near to the
-            border between classes take part, which is worse with few images. Defaults to 10.
+            border between classes take part, which is worse with few images. Defaults to 14.
         steps: Steps of Adam, at least 0. Defaults to 100.
         rate: Its learning rate. Defaults to 0.02.
         pull: Weight of the mean cosine distance from the start. Defaults to 0.05.

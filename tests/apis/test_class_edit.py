@@ -155,7 +155,7 @@ def test_a_class_that_no_label_knows_is_added_from_folders(
             (tmp_path / folder).mkdir(exist_ok=True)
             Image.fromarray(pixels).save(tmp_path / folder / f"{name}.png")
     folders = tmp_path / "images", tmp_path / "labels"
-    settings = NewClassSettings(pixels=300, folders=folders, value=7)
+    settings = NewClassSettings(pixels=300, num_prototypes=4, folders=folders, value=7)
     edited = add_class(Target(*trained, tmp_path / "new"), "glare", settings, colour=(1, 2, 3))
     check_the_rest_stays(trained, edited, {index: index for index in range(len(KNOWN))})
     assert edited.notes[0] == (
@@ -207,8 +207,6 @@ def test_a_class_is_renamed_and_keeps_its_labels(
     target = Target(*trained, tmp_path / "new")
     edited = rename_class(target, KNOWN[1], "façade [old]")
     check_the_rest_stays(trained, edited, {index: index for index in range(len(KNOWN))})
-    scores = compare(target, edited)
-    assert scores["IoU"]["before"] == scores["IoU"]["after"]
     # A RelabelledDataset is changed, not wrapped once more.
     second = rename_class(
         Target(edited.config, edited.checkpoint, tmp_path / "second"), KNOWN[0], "other"
