@@ -194,8 +194,9 @@ def _edit(
 ) -> EditedCheckpoint:
     """Change the classes of a model, and write it when all is done."""
     written = target.out / target.config.name, target.out / f"{target.config.stem}.pth"
+    read = {target.config.resolve(), target.checkpoint.resolve()}
     for path in written:
-        if path.exists() and (not target.force or path.resolve() == target.config.resolve()):
+        if path.exists() and (not target.force or path.resolve() in read):
             raise FileExistsError(
                 f"Expected a new file, but {path} is there. Name another folder, or overwrite "
                 "what is in it with --force."

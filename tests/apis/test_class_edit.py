@@ -266,8 +266,13 @@ def test_nothing_is_overwritten_unless_it_may_be(
     assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
     remove_class(Target(*trained, tmp_path, force=True), KNOWN[0])
     assert {path.name for path in tmp_path.iterdir()} == {"small.py", "small.pth"}
-    with pytest.raises(FileExistsError, match="small.py is there. Name another folder"):
-        remove_class(Target(*trained, trained[0].parent, force=True), KNOWN[0])
+    # Never what is read.
+    for config, checkpoint, out in (
+        (*trained, trained[0].parent),
+        (trained[0], tmp_path / "small.pth", tmp_path),
+    ):
+        with pytest.raises(FileExistsError, match="is there. Name another folder"):
+            remove_class(Target(config, checkpoint, out, force=True), KNOWN[0])
 
 
 def test_other_models_and_settings_are_refused(
