@@ -158,7 +158,7 @@ AUXILIARY = "\n    auxiliary_head=dict(num_classes=8, norm_cfg=norm_cfg),"
 @pytest.mark.parametrize(
     ("stock", "decoder", "extra"),
     [
-        ("fcn_r50-d8.py", "FCNHead", AUXILIARY),
+        pytest.param("fcn_r50-d8.py", "FCNHead", AUXILIARY, marks=pytest.mark.slow),
         pytest.param("upernet_r50.py", "UPerHead", AUXILIARY, marks=pytest.mark.slow),
         ("segformer_mit-b0.py", "SegformerHead", ""),
     ],
