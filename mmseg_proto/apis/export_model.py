@@ -49,7 +49,7 @@ class ShippedModel(nn.Module):
         self.segmentor = plain_copy(segmentor, fused=fused)
         self.normalize, self.argmax, self.multiple = normalize, argmax, multiple
         preprocessor = segmentor.data_preprocessor
-        self.swaps_channels = bool(getattr(preprocessor, "_channel_conversion", False))
+        self.swaps_channels = swaps_channels(preprocessor)
         if normalize:
             if not getattr(preprocessor, "_enable_normalize", False):
                 raise ValueError(
@@ -156,3 +156,9 @@ def _check_classes(segmentor: Any) -> None:
             "Expected a model with a channel for each class, but this one has a single channel "
             "with a threshold, which is not exported. Train it with out_channels=2."
         )
+
+
+def swaps_channels(preprocessor: Any) -> bool:
+    """Whether a data preprocessor turns BGR into RGB; the families name that differently."""
+    given = vars(preprocessor)
+    return bool(given.get("_channel_conversion", given.get("channel_conversion", False)))

@@ -55,11 +55,10 @@ def trained(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
         "val_dataloader = dict(dataset=dict(length=6, metainfo=chosen))\n"
         "test_dataloader = dict(dataset=dict(length=6, metainfo=chosen))\n"
         "model = dict(backbone=dict(init_cfg=None),\n"
-        f"    decode_head=dict(channels=32, num_classes={len(KNOWN)}, num_prototypes=4),\n"
+        f"    decode_head=dict(channels=32, num_classes={len(KNOWN)}, num_prototypes=4,\n"
+        f"        loss_decode=dict(class_weight={[0.5] * len(KNOWN)!r})),\n"
         "    auxiliary_head=dict(type='FCNHead', in_channels=40, in_index=1, channels=8,\n"
-        f"        num_convs=1, num_classes={len(KNOWN)},\n"
-        "        loss_decode=dict(type='CrossEntropyLoss',\n"
-        f"            class_weight={[0.5] * len(KNOWN)!r})))\n"
+        f"        num_convs=1, num_classes={len(KNOWN)}))\n"
         "del chosen\n"
     )
     cfg = Config.fromfile(config)
@@ -123,7 +122,7 @@ def test_a_class_is_added_from_images(trained: tuple[Path, Path], tmp_path: Path
     torch.testing.assert_close(new[f"{BANK}.prototypes"][count].norm(dim=1), torch.ones(8))
     assert not new["auxiliary_head.conv_seg.weight"][count].any()
     cfg = Config.fromfile(edited.config)
-    assert cfg.model.auxiliary_head.loss_decode.class_weight == [0.5] * count + [1.0]
+    assert cfg.model.decode_head.loss_decode.class_weight == [0.5] * count + [1.0]
     # The data set knew the class all the time, and its colour.
     assert cfg.val_dataloader.dataset.type == "SyntheticScenes"
     assert edited.notes == [
@@ -194,7 +193,7 @@ def test_a_class_is_removed(trained: tuple[Path, Path], tmp_path: Path) -> None:
     kept = [index for index in range(len(KNOWN)) if index != 2]
     check_the_rest_stays(trained, edited, dict(zip(kept, range(len(kept)), strict=True)))
     cfg = Config.fromfile(edited.config)
-    assert cfg.model.auxiliary_head.loss_decode.class_weight == [0.5] * len(kept)
+    assert cfg.model.decode_head.loss_decode.class_weight == [0.5] * len(kept)
     assert KNOWN[2] not in cfg.train_dataloader.dataset.metainfo.classes
     # And back again: what was added and is removed leaves what was there.
     again = add_class(Target(edited.config, edited.checkpoint, tmp_path / "again"), KNOWN[2], QUICK)

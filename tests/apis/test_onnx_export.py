@@ -24,6 +24,7 @@ from mmseg_proto.apis.export_formats import check_format
 from mmseg_proto.apis.export_model import (
     ShippedModel,
     has_shifted_windows,
+    swaps_channels,
     unchecked_resizing,
     whole_logits,
 )
@@ -111,7 +112,7 @@ def test_onnx_computes_what_the_model_does(
     images = random_images((settings.batch, 16, 24), raw=settings.normalize, seed=9)
     model = load(checkpoint)
     # By hand, and not as the command compares.
-    normal = (images.flip(1) if model.data_preprocessor._channel_conversion else images) - 60
+    normal = (images.flip(1) if swaps_channels(model.data_preprocessor) else images) - 60
     with torch.no_grad():
         expected = whole_logits(model, normal / 60 if settings.normalize else images)
     np.testing.assert_allclose(run_onnx(out, images), expected, atol=1e-4)
