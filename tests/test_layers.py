@@ -16,10 +16,10 @@ FLOORS = (
     "backbones",
     "heads",
     "segmentors",
+    "visualization",
     "hooks",
     "datasets",
     "evaluation",
-    "visualization",
     "apis",
 )
 # Modules beside the floors. They import nothing of the package, and no floor imports them.

@@ -5,7 +5,6 @@ The file takes images (B, 3, H, W), fp32, and gives logits (B, C, H, W) at their
 """
 
 import argparse
-import json
 import signal
 import sys
 import warnings
@@ -76,7 +75,7 @@ def main() -> None:
             from mmseg_proto.apis.export_report import report_rows
             from mmseg_proto.apis.export_settings import ExportSettings, check_target
             from mmseg_proto.apis.model_export import export_model
-            from mmseg_proto.apis.whole_files import written_whole
+            from mmseg_proto.apis.whole_files import write_json
 
             if arguments.json is not None:
                 check_target(arguments.json, force=arguments.force)
@@ -107,8 +106,7 @@ def main() -> None:
     for note in report["notes"]:
         print(note)
     if arguments.json is not None:
-        with written_whole(arguments.json) as draft:
-            draft.write_text(json.dumps(report, indent=1) + "\n")
+        write_json(arguments.json, report)
 
 
 if __name__ == "__main__":

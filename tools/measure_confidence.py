@@ -1,7 +1,6 @@
 """Says how sure a model is: where that finds classes it does not know, and whether it is true."""
 
 import argparse
-import json
 import sys
 import warnings
 from contextlib import redirect_stdout
@@ -53,15 +52,14 @@ def main() -> None:
             from rich.console import Console
 
             from mmseg_proto.apis.confidence import confidence_table, measure_confidence
-            from mmseg_proto.apis.whole_files import written_whole
+            from mmseg_proto.apis.whole_files import write_json
 
             for config, checkpoint in models:
                 found[f"{config.stem} ({checkpoint.stem})"] = measure_confidence(
                     config, checkpoint, arguments.unknown, arguments.keep
                 )
             if arguments.json is not None:
-                with written_whole(arguments.json) as draft:
-                    draft.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+                write_json(arguments.json, found)
     except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
         sys.exit(str(error))
     Console().print(confidence_table(found))

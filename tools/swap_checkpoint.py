@@ -1,7 +1,6 @@
 """Makes a prototype model of a trained softmax model, without training."""
 
 import argparse
-import json
 import sys
 import warnings
 from contextlib import redirect_stdout
@@ -45,7 +44,7 @@ def main() -> None:
 
             from mmseg_proto.apis import checkpoint_swap, swap_comparison
             from mmseg_proto.apis.accuracy_report import rich_table
-            from mmseg_proto.apis.whole_files import written_whole
+            from mmseg_proto.apis.whole_files import write_json
 
             settings = checkpoint_swap.SwapSettings(
                 arguments.num_prototypes, arguments.pixels, arguments.lean, arguments.images
@@ -67,8 +66,7 @@ def main() -> None:
             )
             if arguments.json is not None:
                 written = {"config": str(swapped.config), "checkpoint": str(swapped.checkpoint)}
-                with written_whole(arguments.json) as draft:
-                    draft.write_text(json.dumps({**written, "mIoU": scores}, indent=1) + "\n")
+                write_json(arguments.json, {**written, "mIoU": scores})
     except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
         if swapped is None:
             sys.exit(f"Nothing was written. {error}")

@@ -1,6 +1,5 @@
 """A trained softmax model becomes a prototype model, with one pass over its training data."""
 
-import copy
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,19 +8,20 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
-from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from torch import Tensor
 
+from mmseg_proto.heads.decoders import last_head
 from mmseg_proto.hooks.checkpoint_files import load_weights
 from mmseg_proto.hooks.kmeans_seeding import kmeans_centres
 from mmseg_proto.ops import expect_number, nearest_prototypes
 from mmseg_proto.prototypes import ClassifierEmbedding, classifier_embedding, fit_scale, lean
 
 from .config_swap import write_swap
-from .feature_sample import draw_features, last_head
-from .whole_files import written_whole
+from .feature_sample import draw_features
+from .loading import build_bare
+from .whole_files import expect_new_file, written_whole
 
 #: Fewer pixels that the classifier gets right than this, and all of a class are clustered.
 _FEW = 50
@@ -108,10 +108,7 @@ def swap_checkpoint(
     """
     written = out / f"proto_{config.stem}.py", out / f"proto_{config.stem}.pth"
     for path in written:
-        if path.exists() and not force:
-            raise FileExistsError(
-                f"Expected a new file, but {path} is there. Overwrite it with --force."
-            )
+        expect_new_file(path, force=force)
     loaded = load_weights(checkpoint)
     weights = dict(loaded.get("state_dict", loaded))
     with tempfile.TemporaryDirectory() as folder:
@@ -154,10 +151,7 @@ def swap_checkpoint(
 
 def _build(cfg: Config, weights: dict[str, Tensor]) -> Any:
     """Build the softmax model and load its weights, all of them."""
-    settings = copy.deepcopy(cfg.model)
-    settings.pretrained = None
-    settings.backbone.init_cfg = None
-    model = revert_sync_batchnorm(MODELS.build(settings)).eval()
+    model = build_bare(cfg.model)
     missing = model.load_state_dict(weights, strict=False).missing_keys
     missing = [key for key in missing if not key.startswith("auxiliary_head")]
     if missing:

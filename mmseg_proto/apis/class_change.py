@@ -13,6 +13,7 @@ from torch import Tensor
 from mmseg_proto.heads.score_scale import ScoreScale
 
 from .config_swap import is_swapped, last_stage
+from .feature_sample import innermost
 
 _BANK = ".prototype_classifier.bank."
 _LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
@@ -79,8 +80,8 @@ def _head(head: Mapping[str, Any], change: ClassChange) -> dict[str, Any]:
         return settings
     if isinstance(losses, list | tuple):
         settings["loss_decode"] = [{**loss, **_weights(loss, change)} for loss in losses]
-    elif _weights(losses, change):
-        settings["loss_decode"] = _weights(losses, change)
+    elif weights := _weights(losses, change):
+        settings["loss_decode"] = weights
     return settings
 
 
@@ -250,19 +251,8 @@ def class_names(
     return tuple(names), tuple((r, g, b) for r, g, b in colours[: len(names)])
 
 
-def innermost(settings: Any) -> Any:
-    """Return the config of the data set inside whatever is around it, the first of several."""
-    while settings["type"] != "RelabelledDataset":
-        if "datasets" in settings:
-            settings = settings["datasets"][0]
-        elif isinstance(settings.get("dataset"), Mapping):
-            settings = settings["dataset"]
-        else:
-            break
-    return settings
-
-
 def _metainfo(cfg: Config) -> Mapping[str, Any]:
-    settings = {**innermost(cfg.val_dataloader.dataset), "lazy_init": True}
+    inner = next(innermost(cfg.val_dataloader.dataset, keep="RelabelledDataset"))
+    settings = {**inner, "lazy_init": True}
     found: Mapping[str, Any] = DATASETS.build(settings).metainfo
     return found

@@ -1,6 +1,5 @@
 """What the commands that change classes have in common: compare, say, and write JSON."""
 
-import json
 import math
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +10,7 @@ from .accuracy_report import rich_table
 from .class_edit import EditedCheckpoint, Target
 from .foreign_text import for_terminal
 from .validation import evaluate_classes
-from .whole_files import written_whole
+from .whole_files import expect_new_file, write_json
 
 _SAME_PIXELS = "after, its pixels ignored"
 
@@ -30,10 +29,8 @@ def run(arguments: Any, edit: Callable[[Target], EditedCheckpoint]) -> dict[str,
     Raises:
         FileExistsError: If the JSON file is there, before anything is done.
     """
-    if arguments.json is not None and arguments.json.exists() and not arguments.force:
-        raise FileExistsError(
-            f"Expected a new file, but {arguments.json} is there. Overwrite it with --force."
-        )
+    if arguments.json is not None:
+        expect_new_file(arguments.json, force=arguments.force)
     target = Target(
         arguments.config, arguments.checkpoint, arguments.out, arguments.device, arguments.force
     )
@@ -47,8 +44,7 @@ def run(arguments: Any, edit: Callable[[Target], EditedCheckpoint]) -> dict[str,
     if not arguments.no_evaluation:
         found |= compare(target, edited)
     if arguments.json is not None:
-        with written_whole(arguments.json) as draft:
-            draft.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        write_json(arguments.json, found)
     return found
 
 

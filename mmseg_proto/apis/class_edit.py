@@ -9,15 +9,14 @@ from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
-from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
-from mmseg.registry import MODELS
 
+from mmseg_proto.heads.decoders import last_head
 from mmseg_proto.hooks.checkpoint_files import load_weights
 
 from .class_change import ClassChange, change_config, change_weights, class_names
 from .config_swap import last_stage, write_child
-from .feature_sample import last_head
+from .loading import build_bare
 from .new_class import NewClassSettings, seed_new_class
 from .whole_files import written_whole
 
@@ -214,7 +213,7 @@ def _edit(
         draft = Path(folder, target.config.name)
         write_child(target.config, draft, child)
         new = Config.fromfile(draft)
-    model = _build(new)
+    model = build_bare(new.model)
     model.load_state_dict(change_weights(weights, model, change, notes))
     if fill is not None:
         notes.append(fill(new, model.to(target.device), change))
@@ -228,13 +227,6 @@ def _edit(
         torch.save({"meta": meta, "state_dict": model.cpu().state_dict()}, part)
     write_child(target.config, written[0], child)
     return EditedCheckpoint(*written, change, notes)
-
-
-def _build(cfg: Config) -> Any:
-    """Build the new model without looking for pretrained weights."""
-    settings = cfg.model.copy()
-    settings.update(pretrained=None, backbone={**settings.backbone, "init_cfg": None})
-    return revert_sync_batchnorm(MODELS.build(settings)).eval()
 
 
 def _roomy(cfg: Config, change: ClassChange) -> ClassChange:

@@ -9,14 +9,14 @@ import torch
 from mmengine.analysis import FlopAnalyzer
 from mmengine.config import Config
 from mmengine.logging import MMLogger
-from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
-from mmseg.registry import MODELS
 from torch import nn
 
 from mmseg_proto.heads import ProtoDecodeHead
+from mmseg_proto.heads.decoders import last_head
 
 from .config_swap import is_swapped, last_stage, swap_config
+from .loading import build_bare
 
 
 class Complexity(NamedTuple):
@@ -83,13 +83,10 @@ def _set_last_head(model: Any, head: Any) -> None:
 
 def _complexity(model_config: Any, size: tuple[int, int]) -> Complexity:
     # Weights are counted, not used.
-    config = {**model_config, "pretrained": None}
-    config["backbone"] = {**config["backbone"], "init_cfg": None}
-    model: Any = revert_sync_batchnorm(MODELS.build(config)).eval()
+    model = build_bare(model_config)
     learnable = {name: p.numel() for name, p in model.named_parameters() if p.requires_grad}
     auxiliary = sum(n for name, n in learnable.items() if name.startswith("auxiliary_head"))
-    head = model.decode_head
-    last = head[-1] if isinstance(head, nn.ModuleList) else head
+    last = last_head(model)
     proto = isinstance(last, ProtoDecodeHead)
     classifier: Any = last.prototype_classifier if proto else last.conv_seg
     return Complexity(

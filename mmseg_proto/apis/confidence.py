@@ -12,8 +12,8 @@ from rich.table import Table
 from mmseg_proto.evaluation.unknown_pixel_metric import LOGIT_SCORES, PROTOTYPE_SCORES
 
 from .accuracy_report import rich_table
-from .class_change import innermost
 from .config_swap import is_swapped, last_stage
+from .feature_sample import innermost
 from .loading import with_confidence
 from .validation import validate
 
@@ -51,7 +51,7 @@ def measure_confidence(
 
 def _with_unknown(settings: Any, unknown: Sequence[str]) -> dict[str, Any]:
     """A data set whose pixels of some classes have the label of what is unknown."""
-    if innermost(settings) is not settings or settings["type"] == "RelabelledDataset":
+    if next(innermost(settings)) is not settings:
         raise ValueError(
             "Expected the validation data set without others around it, but got a "
             f"{settings['type']}. Write a RelabelledDataset with `unknown` into the config."

@@ -12,6 +12,8 @@ from mmseg.registry import MODELS
 
 from mmseg_proto.heads.decoders import refuse_binary, resolve_decoder
 
+from .whole_files import expect_new_file
+
 _HEAD, _HOOK, _PACKAGE = "ProtoDecodeHead", "PrototypeUpdateHook", "mmseg_proto"
 #: Names that stand for the score scale in `custom_keys`, the shortest first.
 _SCALE_KEYS = ("log_scale", "score_scale.log_scale", "prototype_classifier.score_scale.log_scale")
@@ -151,10 +153,7 @@ def write_swap(
         )
     if out.resolve() == existing.resolve():
         raise FileExistsError("Expected another file for the swap than the config it builds on.")
-    if out.exists() and not force:
-        raise FileExistsError(
-            f"Expected a new file, but {out} is there. Overwrite it with --force."
-        )
+    expect_new_file(out, force=force)
     cfg = _read(existing)
     swap = swap_config(cfg)
     last_stage(swap.child["model"]["decode_head"]).update(head or {})

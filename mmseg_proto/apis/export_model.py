@@ -10,9 +10,8 @@ from mmseg.models.utils import resize
 from torch import Tensor, nn
 
 from mmseg_proto.heads import PrototypeClassifier
+from mmseg_proto.heads.decoders import last_head
 from mmseg_proto.heads.plain_classifier import PlainClassifier
-
-from .feature_sample import last_head
 
 
 class ShippedModel(nn.Module):

@@ -6,6 +6,7 @@ from pathlib import Path
 from mmseg_proto.ops import expect_number
 
 from .export_formats import FORMATS
+from .whole_files import expect_new_file
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,4 @@ def check_target(path: Path, *, force: bool) -> None:
         )
     if path.is_dir():
         raise FileExistsError(f"Expected a file, but {path} is a folder. Name a file in it.")
-    if path.exists() and not force:
-        raise FileExistsError(
-            f"Expected a new file, but {path} is there. Overwrite it with --force."
-        )
+    expect_new_file(path, force=force)

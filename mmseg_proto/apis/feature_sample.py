@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -11,15 +11,10 @@ from mmengine.dataset import pseudo_collate
 from mmseg.registry import DATASETS
 from torch import Tensor, nn
 
+from mmseg_proto.heads.decoders import last_head
 from mmseg_proto.ops import sample_labels
 
 from .progress import map_with_progress
-
-
-def last_head(model: nn.Module) -> Any:
-    """Return the decode head that predicts: of a cascade, its last stage."""
-    head: Any = model.decode_head
-    return head[-1] if isinstance(head, nn.ModuleList) else head
 
 
 def draw_features(
@@ -93,19 +88,27 @@ def whole_images(cfg: Config, settings: Any) -> Any:
         Any: The data set.
     """
     settings = copy.deepcopy(settings)
-    pipeline = next(_innermost(cfg.val_dataloader.dataset))["pipeline"]
-    for inner in _innermost(settings):
+    pipeline = next(innermost(cfg.val_dataloader.dataset))["pipeline"]
+    for inner in innermost(settings):
         inner["pipeline"] = pipeline
     return DATASETS.build(settings)
 
 
-def _innermost(settings: Any) -> Iterator[Any]:
-    """Yield the configs of the data sets inside whatever is around them."""
-    if "datasets" in settings:
+def innermost(settings: Any, keep: str | None = None) -> Iterator[Any]:
+    """Go into what is around data sets.
+
+    Args:
+        settings: Config of a data set.
+        keep: Type that is not gone into. Defaults to None: everything is.
+
+    Yields:
+        Any: Config of each data set inside.
+    """
+    if settings["type"] != keep and "datasets" in settings:
         for part in settings["datasets"]:
-            yield from _innermost(part)
-    elif "dataset" in settings:
-        yield from _innermost(settings["dataset"])
+            yield from innermost(part, keep)
+    elif settings["type"] != keep and isinstance(settings.get("dataset"), Mapping):
+        yield from innermost(settings["dataset"], keep)
     else:
         yield settings
 

@@ -2,11 +2,14 @@
 
 import ast
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
 from mmseg.apis import init_model
+from mmseg.registry import MODELS
 
 from mmseg_proto.hooks.checkpoint_files import load_weights
 
@@ -67,6 +70,20 @@ def load(
     if meta is not None:
         model.dataset_meta = meta
     return model
+
+
+def build_bare(settings: Mapping[str, Any]) -> Any:
+    """Build a segmentor on one process, whose weights come from elsewhere or do not matter.
+
+    Args:
+        settings: Config of the model.
+
+    Returns:
+        Any: The segmentor in evaluation mode, without pretrained weights and SyncBN.
+    """
+    backbone = {**settings["backbone"], "init_cfg": None}
+    bare = {**settings, "pretrained": None, "backbone": backbone}
+    return revert_sync_batchnorm(MODELS.build(bare)).eval()
 
 
 def with_confidence(segmentor: str) -> str:

@@ -9,11 +9,12 @@ import torch.nn.functional as F
 from mmengine.config import Config
 from torch import Tensor
 
+from mmseg_proto.heads.decoders import last_head
 from mmseg_proto.hooks.kmeans_seeding import kmeans_centres
 from mmseg_proto.ops import expect_number, nearest_prototypes
 from mmseg_proto.prototypes import fit_new_prototypes
 
-from .feature_sample import Reservoir, classifier_inputs, last_head, whole_images
+from .feature_sample import Reservoir, classifier_inputs, whole_images
 from .progress import map_with_progress
 
 #: Pixels in which a class is worth looking at an image.

@@ -34,15 +34,18 @@ def evaluate_classes(
     Args:
         config: The config.
         checkpoint: The checkpoint.
-        ignored: Classes whose pixels do not count in the second result. Defaults to none.
+        ignored: Classes whose pixels do not count in the second result. Defaults to none, and
+            nothing in that result.
 
     Returns:
         tuple: IoU of each class in percent, NaN for one that is not there, on all pixels and on
         those that do not belong to an ignored class.
     """
-    metric = {"type": "ClassIoUMetric", "iou_metrics": ["mIoU"]}
-    without = {**metric, "ignored_classes": list(ignored), "prefix": "without"}
-    found = validate(config, checkpoint, {"val_evaluator": [metric, without]})
+    metric: dict[str, Any] = {"type": "ClassIoUMetric", "iou_metrics": ["mIoU"]}
+    metrics = [metric]
+    if ignored:
+        metrics.append({**metric, "ignored_classes": list(ignored), "prefix": "without"})
+    found = validate(config, checkpoint, {"val_evaluator": metrics})
     on_all, on_others = (
         {k[len(start) :]: value for k, value in found.items() if k.startswith(start)}
         for start in ("IoU/", "without/IoU/")

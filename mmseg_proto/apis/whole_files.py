@@ -1,9 +1,11 @@
 """Files that are written whole or not at all."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -22,3 +24,30 @@ def written_whole(path: Path) -> Iterator[Path]:
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Writes plain data as JSON, whole or not at all.
+
+    Args:
+        path: The file. Overwritten if it is there.
+        data: What `json.dumps` takes.
+    """
+    with written_whole(path) as draft:
+        draft.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+
+
+def expect_new_file(path: Path, *, force: bool) -> None:
+    """Refuses to overwrite a file, unless it may be.
+
+    Args:
+        path: The file.
+        force: Whether it may be there.
+
+    Raises:
+        FileExistsError: If it is there.
+    """
+    if path.exists() and not force:
+        raise FileExistsError(
+            f"Expected a new file, but {path} is there. Overwrite it with --force."
+        )

@@ -120,12 +120,16 @@ class UnknownPixelMetric(BaseMetric):
         logits, labels, predicted = logits[:, counts], labels[counts], predicted[counts]
         unknown = labels == self.unknown_label
         strange = unknown.cpu().numpy()
+        largest = logits.amax(dim=0)
+        # 1 - p is exact here also where p is rounded to 1.
+        improbable = -torch.expm1(largest - logits.logsumexp(dim=0)).clamp(max=0)
+        doubts = {"max_probability": improbable, "max_logit": -largest}
         histograms = {}
         for name in self.scores:
-            confidence = _field(sample, name)[counts] if name in PROTOTYPE_SCORES else None
-            doubt = _doubt(name, logits, confidence)
-            histograms[name] = count_scores(doubt.cpu().numpy(), strange)
-        probability = (-_doubt("max_probability", logits, None) + 1)[~unknown]
+            if name in PROTOTYPE_SCORES:
+                doubts[name] = -_field(sample, name)[counts].float()
+            histograms[name] = count_scores(doubts[name].cpu().numpy(), strange)
+        probability = (1 - improbable)[~unknown]
         correct = (predicted == labels)[~unknown]
         bins = (probability * self.num_bins).long().clamp(max=self.num_bins - 1)
 
@@ -177,17 +181,6 @@ def _field(sample: Mapping[str, Any], name: str) -> Tensor:
         )
     values: Tensor = sample[name]["data"].flatten()
     return values
-
-
-def _doubt(name: str, logits: Tensor, confidence: Tensor | None) -> Tensor:
-    """The less a model is confident, the larger; shape ``(N,)``."""
-    if confidence is not None:
-        return -confidence.float()
-    largest = logits.amax(dim=0)
-    if name == "max_logit":
-        return -largest
-    # 1 - p is exact here also where p is rounded to 1.
-    return -torch.expm1(largest - logits.logsumexp(dim=0)).clamp(max=0)
 
 
 def detection(counts: ScoreHistogram) -> dict[str, float]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
+from torch import nn
 
 from mmseg_proto.ops import expect_number
 
@@ -141,6 +142,12 @@ def refuse_binary(out_channels: int | None, num_classes: int | None) -> None:
             "out_channels=2 (with use_sigmoid=False in loss_decode), so that background and "
             "foreground each get prototypes."
         )
+
+
+def last_head(model: nn.Module) -> Any:
+    """Return the decode head of a segmentor that predicts: of a cascade, its last stage."""
+    head: Any = model.decode_head
+    return head[-1] if isinstance(head, nn.ModuleList) else head
 
 
 def without_conv_seg(init_cfg: Any) -> Any:

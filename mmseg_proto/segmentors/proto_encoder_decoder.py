@@ -9,6 +9,7 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 from mmseg_proto.heads import ProtoDecodeHead
+from mmseg_proto.heads.decoders import last_head
 from mmseg_proto.ops import expect_number
 
 from .window import Window, name_winners, places_before_resizing
@@ -28,7 +29,7 @@ class _PrototypeOutputs(_Segmentor):
         if unknown_below is not None:
             expect_number("unknown_below", unknown_below)
         self.unknown_below = unknown_below
-        head = self._head
+        head = last_head(self)
         if not isinstance(head, ProtoDecodeHead):
             raise TypeError(
                 f"Expected the decode head of {type(self).__name__} to be a ProtoDecodeHead, but "
@@ -41,11 +42,6 @@ class _PrototypeOutputs(_Segmentor):
             )
         self._windows: list[Window] = []
 
-    @property
-    def _head(self) -> Any:
-        head: Any = self.decode_head
-        return head[-1] if isinstance(head, torch.nn.ModuleList) else head
-
     def encode_decode(self, inputs: Tensor, batch_img_metas: Any) -> Tensor:
         """Compute logits of an image or window, and keep which prototypes won in it.
 
@@ -57,7 +53,7 @@ class _PrototypeOutputs(_Segmentor):
             Tensor: Logits, shape ``(B, C, H, W)``.
         """
         seen: list[Tensor] = []
-        classifier = self._head.prototype_classifier
+        classifier = last_head(self).prototype_classifier
         handle = classifier.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
         try:
             logits: Tensor = super().encode_decode(inputs, batch_img_metas)
@@ -114,7 +110,7 @@ class _PrototypeOutputs(_Segmentor):
     @torch.no_grad()
     def _describe(self, sample: Any, windows: list[Window], size: Any) -> None:
         """Write the fields of one image into its sample."""
-        scale = self._head.prototype_classifier.score_scale.value()
+        scale = last_head(self).prototype_classifier.score_scale.value()
         cosines = sample.seg_logits.data / scale
         first, second = cosines.topk(2, dim=0).values
         labels = sample.pred_sem_seg.data[0]
@@ -125,7 +121,7 @@ class _PrototypeOutputs(_Segmentor):
         meta = {} if size is not None else sample.metainfo
         rows, columns = places_before_resizing(meta, canvas, labels.shape, self.align_corners)
         number = name_winners(labels, windows, rows, columns)
-        places = self._head.prototype_classifier.bank.shape[1]
+        places = last_head(self).prototype_classifier.bank.shape[1]
         fields = {
             "max_cosine": first[None],
             "margin": (first - second)[None],

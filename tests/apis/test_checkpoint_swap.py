@@ -1,8 +1,6 @@
 """A trained softmax model becomes prototypes without training."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +10,10 @@ import torch
 from data_folders import make_folder, shrink
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmengine.runner import Runner
 from mmseg.apis import init_model
 from mmseg.registry import MODELS
 from recipe_names import CONFIGS, DATA_SETS, PAPER
+from short_runs import run_tool, train_briefly
 
 from mmseg_proto.apis import load
 from mmseg_proto.apis.checkpoint_swap import SwappedCheckpoint, SwapSettings, swap_checkpoint
@@ -37,20 +35,7 @@ def softmax(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
         "val_dataloader = dict(dataset=dict(length=10))\n"
         "model = dict(backbone=dict(init_cfg=None), decode_head=dict(channels=32))\n"
     )
-    cfg = Config.fromfile(config)
-    cfg.merge_from_dict(
-        {
-            "work_dir": str(folder / "run"),
-            "experiment_name": folder.name,
-            "visualizer.name": folder.name,
-            "train_cfg.max_iters": 30,
-            "train_cfg.val_interval": 100,
-            "randomness": {"seed": 0},
-        }
-    )
-    runner = Runner.from_cfg(cfg)
-    runner.train()
-    return config, folder / "run" / "iter_30.pth"
+    return config, train_briefly(config)
 
 
 @pytest.fixture(scope="module")
@@ -116,18 +101,9 @@ def test_the_reservoir_is_an_even_sample_of_bounded_size() -> None:
     assert counts.max() < 80
 
 
-def run_tool(repository: Path, *arguments: Any) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "ignore", str(repository / "tools" / "swap_checkpoint.py")]
-    return subprocess.run(
-        [*command, *map(str, arguments)], capture_output=True, text=True, check=False
-    )
-
-
-def test_the_command_writes_json(
-    softmax: tuple[Path, Path], repository: Path, tmp_path: Path
-) -> None:
+def test_the_command_writes_json(softmax: tuple[Path, Path], tmp_path: Path) -> None:
     options = ["--images", 10, "--num-prototypes", 3, "--json", tmp_path / "report.json"]
-    done = run_tool(repository, *softmax, "-o", tmp_path / "new", *options)
+    done = run_tool("swap_checkpoint", *softmax, "-o", tmp_path / "new", *options)
     assert done.returncode == 0, done.stderr[-3000:]
     said = json.loads((tmp_path / "report.json").read_text())
     assert "swapped" in done.stdout

@@ -4,8 +4,6 @@ And, with the same model, whether its confidence tells the class that it has not
 """
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,10 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
-from mmengine.runner import Runner
 from mmseg.apis import inference_model
 from mmseg.registry import DATASETS, METRICS
 from PIL import Image
+from short_runs import run_tool, train_briefly
 from torch import Tensor
 
 from mmseg_proto.apis import load
@@ -61,13 +59,7 @@ def trained(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
         f"        num_convs=1, num_classes={len(KNOWN)}))\n"
         "del chosen\n"
     )
-    cfg = Config.fromfile(config)
-    own = {"work_dir": str(folder / "run"), "experiment_name": folder.name}
-    cfg.merge_from_dict({**own, "visualizer.name": folder.name})
-    cfg.merge_from_dict({"train_cfg.max_iters": 30, "train_cfg.val_interval": 100})
-    cfg.randomness = {"seed": 0}
-    Runner.from_cfg(cfg).train()
-    return config, folder / "run" / "iter_30.pth"
+    return config, train_briefly(config)
 
 
 def weights_of(checkpoint: Path) -> dict[str, Tensor]:
@@ -310,36 +302,27 @@ def test_settings_out_of_range_are_named(wrong: dict[str, Any], message: str) ->
         NewClassSettings(**wrong)
 
 
-def run_tool(repository: Path, name: str, *arguments: Any) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "ignore", str(repository / "tools" / f"{name}.py")]
-    return subprocess.run(
-        [*command, *map(str, arguments)], capture_output=True, text=True, check=False
-    )
-
-
-def test_the_command_compares_and_writes_json(
-    trained: tuple[Path, Path], repository: Path, tmp_path: Path
-) -> None:
+def test_the_command_compares_and_writes_json(trained: tuple[Path, Path], tmp_path: Path) -> None:
     options = ["--name", KNOWN[0], "--to", "other", "-o", tmp_path / "new"]
     report = tmp_path / "report.json"
-    done = run_tool(repository, "rename_class", *trained, *options, "--json", report)
+    done = run_tool("rename_class", *trained, *options, "--json", report)
     assert done.returncode == 0, done.stderr[-3000:]
     said = json.loads(report.read_text())
     assert said["classes"][0] == "other"
     assert said["IoU"]["before"] == said["IoU"]["after"]
     assert "old classes, mean" in done.stdout
     assert f"Written: {tmp_path / 'new' / 'small.py'} and" in done.stdout
-    again = run_tool(repository, "rename_class", *trained, *options, "--json", report)
+    again = run_tool("rename_class", *trained, *options, "--json", report)
     assert again.returncode == 1
     assert "report.json is there. Overwrite it with --force" in again.stderr
 
 
 def test_confidence_is_measured_on_a_class_that_was_left_out(
-    trained: tuple[Path, Path], repository: Path, tmp_path: Path
+    trained: tuple[Path, Path], tmp_path: Path
 ) -> None:
     report = tmp_path / "report.json"
     options = ["--unknown", LEFT_OUT, "--keep", 0.8, "--json", report]
-    done = run_tool(repository, "measure_confidence", *trained, *options)
+    done = run_tool("measure_confidence", *trained, *options)
     assert done.returncode == 0, done.stderr[-3000:]
     (found,) = json.loads(report.read_text()).values()
     scores = ("max_probability", "max_logit", "max_cosine", "margin")
