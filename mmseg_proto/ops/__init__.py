@@ -8,6 +8,7 @@ from .precision import matmul_dtype
 from .sampling import BalancedDraw, draw_balanced
 from .segments import segment_count, segment_sum
 from .sinkhorn import within_class_sinkhorn
+from .territories import Territories, find_territories
 from .unit_norm import unit_layer_norm
 from .winners import winning_prototypes
 
@@ -15,10 +16,12 @@ __all__ = [
     "ASSIGNMENTS",
     "BalancedDraw",
     "NearestPrototypes",
+    "Territories",
     "assign_prototypes",
     "draw_balanced",
     "expect_flag",
     "expect_number",
+    "find_territories",
     "matmul_dtype",
     "nearest_prototypes",
     "sample_labels",
