@@ -32,7 +32,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-all test-openmmlab check format clean FORCE
+.PHONY: help setup demo test test-all test-openmmlab check format docs clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -60,6 +60,10 @@ check: $(STAMP) ## lint, formatting, types, and imports that go down only
 format: $(STAMP) ## format the code and mend what ruff can mend
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
+
+docs: $(STAMP) ## build the pages of docs/ and the API reference; warnings are errors
+	@$(PY) -W ignore -m sphinx -q -W --keep-going -b html -c docs . build/docs
+	@echo "$(CURDIR)/build/docs/docs/index.html"
 
 clean: ## remove caches and builds; .venv and what was trained in work_dirs stay
 	@rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -26,7 +26,7 @@ extensions = [
     "sphinx.ext.viewcode",
 ]
 root_doc = "docs/index"
-include_patterns = ["*.md", "docs/**.md"]
+include_patterns = ["*.md", "docs/*.md", "docs/api/*.md"]
 exclude_patterns = [".*", "build", "dist", "work_dirs", "data"]
 
 # Links to headings, as GitHub makes them; equations between dollars, as GitHub shows them.
@@ -39,7 +39,9 @@ autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
-napoleon_use_rtype = False
+napoleon_use_rtype = True
+# Fields of a named tuple are members already.
+napoleon_use_ivar = True
 
 html_theme = "furo"
 html_title = f"mmseg_proto {__version__}"
