@@ -7,7 +7,10 @@ link leads to the same place on GitHub and in the pages.
 import sys
 from pathlib import Path
 
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
+from sphinx.writers.html5 import HTML5Translator
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -43,6 +46,8 @@ napoleon_use_rtype = True
 # Fields of a named tuple are members already.
 napoleon_use_ivar = True
 
+# Browsers show MathML by themselves: no script, no network.
+html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = f"mmseg_proto {__version__}"
 html_copy_source = False
@@ -55,6 +60,19 @@ def forward_to_the_index(app: Sphinx, failed: Exception | None) -> None:
         (Path(app.outdir) / "index.html").write_text(page, encoding="utf-8")
 
 
+def inline_math(writer: HTML5Translator, node: nodes.math) -> None:
+    """Write an equation within a line."""
+    writer.body.append(tex2mathml(node.astext()))
+    raise nodes.SkipNode
+
+
+def block_math(writer: HTML5Translator, node: nodes.math_block) -> None:
+    """Write an equation of its own."""
+    writer.body.append(tex2mathml(node.astext(), as_block=True))
+    raise nodes.SkipNode
+
+
 def setup(app: Sphinx) -> None:
     """Connect what goes beyond settings."""
+    app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
     app.connect("build-finished", forward_to_the_index)
