@@ -11,6 +11,7 @@ from .health import (
     usage_perplexity,
 )
 from .new_class import fit_new_prototypes
+from .portraits import PortraitTally, Sightings, closest_rivals
 from .seeding import (
     NO_CANDIDATE,
     draw_candidates,
@@ -23,10 +24,13 @@ from .statistics import PrototypeStatistics, collect_statistics
 __all__ = [
     "NO_CANDIDATE",
     "ClassifierEmbedding",
+    "PortraitTally",
     "PrototypeBank",
     "PrototypeStatistics",
+    "Sightings",
     "class_health",
     "classifier_embedding",
+    "closest_rivals",
     "collect_statistics",
     "draw_candidates",
     "drift",

@@ -12,7 +12,7 @@ from mmseg_proto.heads import ProtoDecodeHead
 from mmseg_proto.heads.decoders import last_head
 from mmseg_proto.ops import expect_number
 
-from .window import Window, name_winners, places_before_resizing
+from .window import Window, name_class_winners, name_winners, places_before_resizing
 
 if TYPE_CHECKING:
     from mmseg.models.segmentors import EncoderDecoder as _Segmentor
@@ -22,24 +22,22 @@ else:
 
 
 class _PrototypeOutputs(_Segmentor):
-    """What both segmentors do beside those of the host."""
+    """What both segmentors do beside those of the host.
+
+    Attributes:
+        class_winners: Whether predictions also have the field `class_winners`, ``(C, H, W)``
+            int16: the number in its class of each class's nearest prototype, -1 for a class that
+            has none.
+    """
+
+    class_winners: bool = False
 
     def __init__(self, *args: Any, unknown_below: float | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if unknown_below is not None:
             expect_number("unknown_below", unknown_below)
         self.unknown_below = unknown_below
-        head = last_head(self)
-        if not isinstance(head, ProtoDecodeHead):
-            raise TypeError(
-                f"Expected the decode head of {type(self).__name__} to be a ProtoDecodeHead, but "
-                f"got {type(head).__name__}. Softmax models have no prototypes to tell of."
-            )
-        if head.prototype_classifier.score_scale.norm is not None:
-            raise ValueError(
-                f"Expected `score_scale.kind` to be 'scalar' in a {type(self).__name__}, but it is "
-                "'layer_norm', after which nobody knows the cosines."
-            )
+        expect_cosines(self)
         self._windows: list[Window] = []
 
     def encode_decode(self, inputs: Tensor, batch_img_metas: Any) -> Tensor:
@@ -129,6 +127,8 @@ class _PrototypeOutputs(_Segmentor):
         }
         if self.unknown_below is not None:
             fields["unknown"] = (first < self.unknown_below)[None]
+        if self.class_winners:
+            fields["class_winners"] = name_class_winners(windows, rows, columns)
         sample.set_data({name: PixelData(data=data) for name, data in fields.items()})
 
 
@@ -161,6 +161,30 @@ class ProtoEncoderDecoder(_PrototypeOutputs, EncoderDecoder):
 @MODELS.register_module()
 class ProtoCascadeEncoderDecoder(_PrototypeOutputs, CascadeEncoderDecoder):
     """`ProtoEncoderDecoder` for cascades, with the same fields and arguments."""
+
+
+def expect_cosines(model: Any) -> None:
+    """Refuse a segmentor whose logits are no scaled cosines with prototypes.
+
+    Args:
+        model: The segmentor.
+
+    Raises:
+        TypeError: If its last decode head is no `ProtoDecodeHead`.
+        ValueError: If its scale is the authors' LayerNorm.
+    """
+    head = last_head(model)
+    if not isinstance(head, ProtoDecodeHead):
+        raise TypeError(
+            f"Expected the decode head of {type(model).__name__} to be a ProtoDecodeHead, but "
+            f"got {type(head).__name__}. Softmax models have no prototypes to tell of."
+        )
+    classifier: Any = head.prototype_classifier
+    if classifier.score_scale.norm is not None:
+        raise ValueError(
+            f"Expected `score_scale.kind` to be 'scalar' in the head of {type(model).__name__}, "
+            "but it is 'layer_norm', after which nobody knows the cosines."
+        )
 
 
 def _starts(size: int, crop: int, stride: int) -> list[int]:

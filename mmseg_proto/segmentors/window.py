@@ -1,6 +1,6 @@
 """From pixels of a prediction back to the feature pixels that they came from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -76,6 +76,36 @@ def name_winners(
         Tensor: Number of the prototype in its class, shape ``(H, W)``, int64.
     """
     winners = torch.full_like(labels, -1)
+    for window, inside, across, down, along in _placed(windows, rows, columns):
+        winners[inside, across] = window.winners[labels[inside, across], down, along].long()
+    return winners
+
+
+def name_class_winners(windows: Sequence[Window], rows: Tensor, columns: Tensor) -> Tensor:
+    """Look up which prototype of every class is nearest to each pixel of a prediction.
+
+    Args:
+        windows: As for `name_winners`, at least one.
+        rows: Row of the input for each row of the prediction, ``(H,)``.
+        columns: Column of the input for each column, ``(W,)``.
+
+    Returns:
+        Tensor: Its number in the class, shape ``(C, H, W)``, int16; -1 where there is none.
+    """
+    first = windows[0].winners
+    winners = first.new_full((len(first), len(rows), len(columns)), -1)
+    for window, inside, across, down, along in _placed(windows, rows, columns):
+        winners[:, inside, across] = window.winners[:, down, along]
+    return winners
+
+
+def _placed(
+    windows: Sequence[Window], rows: Tensor, columns: Tensor
+) -> Iterator[tuple[Window, Tensor, Tensor, Tensor, Tensor]]:
+    """Yield each window that a prediction sees, with rows and columns there and of its features.
+
+    Rows are ``(h, 1)``, columns ``(w,)``, so that both together are a block.
+    """
     for window in windows:
         height, width = window.winners.shape[-2:]
         inside = ((rows >= window.top) & (rows < window.top + window.height)).nonzero()[:, 0]
@@ -84,10 +114,9 @@ def name_winners(
             continue
         down = _feature_places(rows[inside] - window.top, window.height, height)
         along = _feature_places(columns[across] - window.left, window.width, width)
-        inside, across = inside.to(labels.device)[:, None], across.to(labels.device)
-        down, along = down.to(labels.device)[:, None], along.to(labels.device)
-        winners[inside, across] = window.winners[labels[inside, across], down, along].long()
-    return winners
+        device = window.winners.device
+        inside, across = inside.to(device)[:, None], across.to(device)
+        yield window, inside, across, down.to(device)[:, None], along.to(device)
 
 
 def _feature_places(places: Tensor, pixels: int, features: int) -> Tensor:
