@@ -34,16 +34,16 @@ def explaining_view(model: Any) -> Any:
             f"{type(model).__name__}{hint}."
         )
     expect_cosines(model)
-    kind = type(model)
-    view = object.__new__(_view_class(kind))
+    kind: Any = type(model)
+    view: Any = object.__new__(_view_class(kind))
     # Where a runner compiles a model, it puts functions before the methods that they call.
     own = {key: item for key, item in vars(model).items() if not callable(getattr(kind, key, None))}
-    settings = {"unknown_below": getattr(model, "unknown_below", None), "_windows": []}
-    vars(view).update(own, **settings, class_winners=True)
+    unknown_below = getattr(model, "unknown_below", None)
+    vars(view).update(own, unknown_below=unknown_below, _windows=[], class_winners=True)
     return view
 
 
 @cache
-def _view_class(kind: type) -> type:
+def _view_class(kind: Any) -> type:
     bases = (kind,) if issubclass(kind, _PrototypeOutputs) else (_PrototypeOutputs, kind)
     return type(f"Explaining{kind.__name__.removeprefix('Explaining')}", bases, {})

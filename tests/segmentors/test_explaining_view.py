@@ -13,6 +13,7 @@ from mmseg.structures import SegDataSample
 from toy_runner import runner_config
 
 from mmseg_proto import ProtoEncoderDecoder
+from mmseg_proto.heads.decoders import last_head
 from mmseg_proto.segmentors import explaining_view
 
 PLACES = 3
@@ -25,8 +26,7 @@ def build(tmp_path: Any, **options: Any) -> Any:
     cfg.merge_from_dict(options)
     torch.manual_seed(0)
     model = MODELS.build(cfg.model).eval()
-    head = model.decode_head
-    bank = (head[-1] if isinstance(head, torch.nn.ModuleList) else head).prototype_classifier.bank
+    bank = last_head(model).prototype_classifier.bank
     alive = torch.ones(bank.shape, dtype=torch.bool)
     alive[1, 2] = False
     alive[2] = False
@@ -100,7 +100,7 @@ def test_winners_lie_where_the_prediction_does(
     sample = predict(explaining_view(build(tmp_path, **options)), torch.randn(1, 3, 32, 48), **meta)
     labels = sample.pred_sem_seg.data
     winners = sample.class_winners.data
-    assert winners.shape == sample.seg_logits.shape
+    assert winners.shape == sample.seg_logits.data.shape
     assert torch.equal(winners.gather(0, labels), (sample.prototype_id.data % PLACES).short())
     assert winners.unique().tolist() == [-1, 0, 1, 2]
     assert len(winners[1].unique()) == 2
