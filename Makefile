@@ -62,7 +62,7 @@ format: $(STAMP) ## format the code and mend what ruff can mend
 	@$(PY) -m ruff format .
 
 docs: $(STAMP) ## build the pages of docs/ and the API reference; warnings are errors
-	@$(PY) -W ignore -m sphinx -q -W --keep-going -b html -c docs . build/docs
+	@$(PY) -W ignore -m sphinx -q -W --keep-going -b html -c docs . build/docs > /dev/null
 	@echo "$(CURDIR)/build/docs/docs/index.html"
 
 clean: ## remove caches and builds; .venv and what was trained in work_dirs stay

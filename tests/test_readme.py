@@ -2,12 +2,11 @@
 
 import inspect
 import re
-import subprocess
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pytest
 import readme
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -26,21 +25,10 @@ from mmseg_proto.heads.settings import (
 )
 
 
-def table_rows(first_column: str) -> list[list[str]]:
-    """Return the cells of the table whose head starts with a column."""
-    _, _, rest = readme.TEXT.partition(f"| {first_column} |")
-    rows = []
-    for line in rest.splitlines()[2:]:
-        if not line.startswith("|"):
-            break
-        rows.append([cell.strip() for cell in line.strip("|").split("|")])
-    return rows
-
-
 def test_settings_table_states_the_defaults() -> None:
     stated = {
         cells[0].strip("`"): eval(cells[1].strip("`"), {"dict": dict})  # noqa: S307
-        for cells in table_rows("argument")
+        for cells in readme.table_rows("argument", readme.PAGES["docs/settings.md"])
     }
     parameters = inspect.signature(ProtoDecodeHead.__init__).parameters
     loss = inspect.signature(PixelPrototypeLoss).parameters
@@ -58,7 +46,7 @@ def test_settings_table_states_the_defaults() -> None:
 
 
 def test_config_table_lists_what_is_packaged() -> None:
-    rows = table_rows("configs")
+    rows = readme.table_rows("configs")
     names = [re.findall(r"`([a-z0-9_.A-Z]+)`", " | ".join(cells)) for cells in rows]
     models, data = set(PAPER + OTHERS), set(DATA_SETS)
     # The first row is a rule, made of the words in its other cells; dots stand for several names.
@@ -78,19 +66,33 @@ def test_config_table_lists_what_is_packaged() -> None:
     assert packaged == stated
 
 
-def test_every_config_that_is_named_exists(repository: Path) -> None:
-    packaged = set(list_configs(config_root()))
-    for text in (readme.TEXT, (repository / "docs" / "recipes.md").read_text(encoding="utf-8")):
-        for name in re.findall(r"\b((?:proto|softmax)_[a-z0-9_]+)\.py", text):
-            assert name in packaged, name
+def test_decoders_are_those_of_their_page() -> None:
+    def kind(verdict: str) -> str:
+        return re.split(r", |: ", verdict)[0] + ("*" if "compiled ops" in verdict else "")
+
+    expected: dict[str, set[str]] = {}
+    for name, verdict in readme.table_rows("decoder", readme.PAGES["docs/decoders.md"]):
+        expected.setdefault(kind(verdict), set()).add(name)
+    stated: dict[str, set[str]] = {}
+    for verdict, names in readme.table_rows("verdict"):
+        stated.setdefault(kind(verdict), set()).update(re.findall(r"`\w+`", names))
+    assert stated == expected
+    of_the_host = len(expected["swapped"]) + len(expected["swapped*"]) - 1
+    assert f"| {of_the_host} of MMSegmentation's decode heads" in readme.TEXT
 
 
-def test_every_packaged_name_and_make_target_exists(repository: Any) -> None:
-    makefile = (repository / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"\bmake ([a-z-]+)", readme.TEXT))
-    assert {"demo", "test", "setup"} <= targets
-    for target in targets - {"are"}:
-        assert re.search(rf"^{target}:", makefile, flags=re.M), target
+def test_results_are_those_of_their_pages() -> None:
+    measured = readme.table_rows("class | softmax | prototypes", readme.PAGES["docs/accuracy.md"])
+    stated = readme.table_rows("class | `softmax_lite0_camvid` | `proto_lite0_camvid`")
+    for found, said in zip(measured[:11], stated[:11], strict=True):
+        assert found[0] == said[0]
+        assert [float(cell) for cell in said[1:]] == pytest.approx(
+            [float(cell) for cell in found[1:]], abs=0.0501
+        )
+    costs = readme.table_rows("model | training step, softmax", readme.PAGES["docs/performance.md"])
+    ratios = [[re.sub(r" \(.*", "", row[0]), row[3], row[4], row[7], row[8]] for row in costs]
+    costs = readme.table_rows("image 2x512x512")
+    assert [[cell.removesuffix("x") for cell in row] for row in costs] == ratios
 
 
 def test_swap_in_pure_python_builds(tmp_path: Path) -> None:
@@ -114,28 +116,17 @@ def test_the_snippets_for_python_run(tmp_path: Path) -> None:
     runner.train()
     Image.new("RGB", (24, 16)).save(tmp_path / "street.png")
     made: dict[str, Any] = {}
-    for section in ("From Python", "How sure, and which prototype"):
-        snippet = readme.TEXT.split(f"## {section}")[1].split("```python\n")[1].split("```")[0]
+    sections = {
+        "From Python": "README.md",
+        "How sure, and which prototype": "docs/after_training.md",
+    }
+    for section, page in sections.items():
+        text = readme.PAGES[page].split(f"## {section}\n")[1]
+        snippet = text.split("```python\n")[1].split("```")[0]
         assert "iter_160000.pth" in snippet
         assert "street.png" in snippet
         snippet = re.sub(r'"[^"]*iter_160000.pth"', repr(f"{runner.work_dir}/iter_4.pth"), snippet)
         snippet = snippet.replace("street.png", str(tmp_path / "street.png"))
-        exec(compile(snippet.replace("cuda", "cpu"), "README.md", "exec"), made)
+        exec(compile(snippet.replace("cuda", "cpu"), page, "exec"), made)
     assert made["labels"].shape == (1, 16, 24)
     assert made["result"].prototype_id.data.shape == (1, 16, 24)
-
-
-def test_the_options_of_tools_are_there(repository: Path) -> None:
-    helps: dict[str, str] = {}
-    for line in "\n".join(readme.code_blocks("bash")).splitlines():
-        found = re.match(r"python (tools/\w+\.py)(.*)", line)
-        if not found:
-            continue
-        tool, rest = found[1], found[2].partition(" #")[0]
-        if tool not in helps:
-            command = [sys.executable, str(repository / tool), "--help"]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            helps[tool] = done.stdout
-        for option in re.findall(r" (--?[a-z][a-z-]*)", rest):
-            assert re.search(rf"(^|[ ,]){option}\b", helps[tool], flags=re.M), (tool, option)
-    assert {"tools/add_class.py", "tools/swap_checkpoint.py"} <= helps.keys()
