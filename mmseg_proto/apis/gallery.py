@@ -86,7 +86,8 @@ def build_gallery(
         )
     classifier: Any = head.prototype_classifier
     bank = classifier.bank
-    tally = PortraitTally(*bank.shape, pool=_POOL * examples)
+    classes, places = bank.shape
+    tally = PortraitTally(classes, places, _POOL * examples)
     dataset = whole_images(cfg, cfg.train_dataloader.dataset)
     generator = torch.Generator().manual_seed(seed)
     # In their order, in which the frames of a film are neighbours.

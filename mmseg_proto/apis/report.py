@@ -72,6 +72,7 @@ def write_report(
     try:
         import bokeh  # noqa: F401
         import jinja2
+        from markupsafe import Markup
     except ImportError as error:
         raise ImportError(
             f"A report needs bokeh and jinja2 ({error}): pip install 'mmseg-proto[analysis]'"
@@ -83,9 +84,11 @@ def write_report(
     pages = jinja2.Environment(
         loader=jinja2.PackageLoader("mmseg_proto.apis", "report_page"), autoescape=True
     )
+    # Bokeh reads its models in the order in which they stand.
+    pages.policies["json.dumps_kwargs"] = {"sort_keys": False}
     folder = Path(__file__).parent / "report_page"
     for name, file in (("style", "page.css"), ("script", "page.js")):
-        context[name] = jinja2.filters.Markup((folder / file).read_text(encoding="utf-8"))
+        context[name] = Markup((folder / file).read_text(encoding="utf-8"))
     text = pages.get_template("page.html").render(context)
     with written_whole(out) as draft:
         draft.write_text(text, encoding="utf-8")
@@ -109,7 +112,7 @@ def report_context(cfg: Config, checkpoint: Path, settings: ReportSettings) -> d
             f"Expected a model with a ProtoDecodeHead, but got {type(head).__name__}. Give the "
             "softmax model by --against."
         )
-    bank: Any = head.prototype_classifier.bank  # type: ignore[attr-defined]
+    bank: Any = head.prototype_classifier.bank
     classes, places = bank.shape
     names = [str(name) for name in model.dataset_meta["classes"]]
     palette = model.dataset_meta["palette"]

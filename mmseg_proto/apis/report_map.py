@@ -81,8 +81,13 @@ def _figure(sample: EmbeddingMap, names: list[str], palette: Any) -> Any:
         }
 
     labels = sample.labels.tolist()
-    look = {"fill_color": "colour", "line_color": None, "fill_alpha": 0.5}
-    plot.scatter(source=source(points, labels, [names[c] for c in labels]), size=4, **look)
+    plot.scatter(
+        source=source(points, labels, [names[c] for c in labels]),
+        size=4,
+        fill_color="colour",
+        line_color=None,
+        fill_alpha=0.5,
+    )
     own = list(zip(sample.anchor_labels.tolist(), sample.anchor_numbers.tolist(), strict=True))
     kind = "prototype" if sample.title == "prototypes" else "class vector"
     rings = plot.scatter(

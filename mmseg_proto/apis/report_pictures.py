@@ -46,7 +46,8 @@ class AskedPicture:
     def prediction(self, places: int, palette: Sequence[Sequence[int]]) -> Picture:
         """Draw the predicted classes in the colours of the palette, RGB, ``(H, W, 3)``."""
         colours = np.array(palette, dtype=np.uint8)[(self.found.winner // places).numpy()]
-        return self._enlarged(colours.reshape(*self.size, 3))
+        enlarged: Picture = self._enlarged(colours.reshape(*self.size, 3))
+        return enlarged
 
     def overlay(self, places: int) -> Picture:
         """Draw which prototype wins each pixel, the stronger the nearer, RGB, ``(H, W, 3)``."""

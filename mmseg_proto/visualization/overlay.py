@@ -1,47 +1,101 @@
 """Overlays as in Fig. 3: which prototype is nearest, and how near."""
 
+from functools import lru_cache
 from typing import Any
 
+import cv2
 import numpy as np
-from matplotlib import colormaps
 from numpy.typing import NDArray
 
 Picture = NDArray[np.uint8]
+
+#: Okabe and Ito's colours, which most colour-blind people tell apart, the lightest ones last.
+_FIRST = (
+    (230, 159, 0),
+    (0, 114, 178),
+    (213, 94, 0),
+    (0, 158, 115),
+    (204, 121, 167),
+    (86, 180, 233),
+    (240, 228, 66),
+)
+#: Bounds of further colours in CIELAB: over a grey image greys, black and white say nothing, and
+#: what is purer than this outshines the others.
+_LIGHTNESS, _CHROMA = (38, 90), (38, 80)
+#: Where strength is 0 and where it is 1.
+_OPACITY = (0.3, 0.9)
+_SHARES = (0.05, 0.95)
+
+
+@lru_cache
+def _spread_colours(count: int) -> Picture:
+    """Okabe and Ito's colours, and after them always that farthest from all before, in CIELAB."""
+    levels = 8
+    while levels**3 < 4 * count:
+        levels += 1
+    steps = np.linspace(0, 1, levels, dtype=np.float32)
+    grid = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
+    first = np.array(_FIRST, dtype=np.float32) / 255
+    lab = cv2.cvtColor(np.concatenate([first, grid])[None], cv2.COLOR_RGB2LAB)[0]
+    light, chroma = lab[:, 0], np.linalg.norm(lab[:, 1:], axis=1)
+    usable = (light > _LIGHTNESS[0]) & (light < _LIGHTNESS[1])
+    usable &= (chroma > _CHROMA[0]) & (chroma < _CHROMA[1])
+    usable[: len(first)] = True
+    colours, lab = np.concatenate([first, grid])[usable], lab[usable]
+    chosen = list(range(min(count, len(first))))
+    distance = np.full(len(lab), np.inf)
+    for number in range(count):
+        if number == len(chosen):
+            chosen.append(int(distance.argmax()))
+        distance = np.minimum(distance, np.linalg.norm(lab - lab[chosen[number]], axis=1))
+    return np.round(255 * colours[chosen]).astype(np.uint8)
 
 
 def prototype_colours(count: int) -> Picture:
     """Give each prototype of a class a colour, the same in all classes.
 
+    The first seven are Okabe and Ito's, made for colour-blind people; each further one is that
+    which is farthest in CIELAB from all before it.
+
     Args:
-        count: Prototypes K of a class.
+        count: Prototypes K of a class, at least 0.
 
     Returns:
-        Picture: RGB colours, shape ``(K, 3)``. Up to ten are those of matplotlib's tab10, up to
-        twenty those of tab20, more are spread over a colour wheel.
+        Picture: RGB colours, all different, shape ``(K, 3)``.
+
+    Sources:
+        - Okabe and Ito, Color Universal Design, 2008, https://jfly.uni-koeln.de/color/
     """
-    if count <= 20:
-        listed = colormaps["tab10" if count <= 10 else "tab20"](np.arange(count))
-    else:
-        listed = colormaps["gist_rainbow"](np.linspace(0, 1, count, endpoint=False))
-    return np.asarray(np.round(255 * listed[:, :3]), dtype=np.uint8)
+    return _spread_colours(count).copy()
 
 
-def strength(cosines: NDArray[Any]) -> NDArray[np.float32]:
+def strength(cosines: NDArray[Any], within: NDArray[Any] | None = None) -> NDArray[np.float32]:
     """Say how near pixels are to their prototypes, as shares within one picture.
 
-    The 5 % of pixels with the smallest cosines get 0, the 5 % with the largest 1, and what is
-    between grows evenly with the cosine, that is with falling distance ``1 - cosine``.
+    The rule: the 5 % of the picture's pixels with the largest distance ``1 - cosine`` to their
+    winner get 0, the 5 % with the smallest 1, and what is between grows evenly as distance falls.
 
     Args:
-        cosines: Cosines with the nearest prototype, any shape.
+        cosines: Cosines, any shape.
+        within: Cosines with the winners of the picture that set the scale, any shape; give the
+            same ones for overlays that are to be compared. Defaults to None: `cosines`.
 
     Returns:
-        NDArray[np.float32]: Strength in [0, 1], the same shape; 1 where all cosines are equal.
+        NDArray[np.float32]: Strength in [0, 1], the same shape as `cosines`; 1 where all those of
+        the picture are equal.
     """
-    low, high = np.quantile(cosines, [0.05, 0.95]) if cosines.size else (0.0, 0.0)
+    low, high = strength_range(cosines if within is None else within)
     if high - low < 1e-6:
         return np.ones(cosines.shape, dtype=np.float32)
     return np.asarray(np.clip((cosines - low) / (high - low), 0, 1), dtype=np.float32)
+
+
+def strength_range(cosines: NDArray[Any]) -> tuple[float, float]:
+    """Return the cosines at which strength is 0 and 1 in a picture with these; NaN of none."""
+    if not cosines.size:
+        return float("nan"), float("nan")
+    low, high = np.quantile(cosines, _SHARES)
+    return float(low), float(high)
 
 
 def winner_overlay(
@@ -63,11 +117,28 @@ def winner_overlay(
     Returns:
         Picture: RGB, shape ``(H, W, 3)``.
     """
-    grey = image.astype(np.float32).mean(axis=2, keepdims=True).repeat(3, axis=2)
+    grey = image.astype(np.float32).mean(axis=2, keepdims=True)
     coloured = winners >= 0 if mask is None else mask & (winners >= 0)
+    least, most = _OPACITY
     # Some colour is left on the farthest, or nobody could tell whose they are.
-    opacity = np.where(coloured, 0.25 + 0.55 * strong, 0.0)[..., None]
+    opacity = np.where(coloured, least + (most - least) * strong, 0.0)[..., None]
     tint = colours[np.maximum(winners, 0)].astype(np.float32)
-    # What is not coloured steps back.
-    ground = np.where(coloured[..., None], grey, 128 + 0.4 * (grey - 128))
+    # Colours are read best on a light ground, and what is not coloured steps back.
+    ground = np.where(coloured[..., None], 90 + 0.64 * grey, 165 + 0.3 * grey)
     return np.asarray(np.round((1 - opacity) * ground + opacity * tint), dtype=np.uint8)
+
+
+def with_borders(picture: Picture, labels: NDArray[np.int64]) -> Picture:
+    """Draw white lines, a pixel wide, where one class ends and another begins.
+
+    Args:
+        picture: RGB, shape ``(H, W, 3)``. It stays as it is.
+        labels: Class of each pixel, shape ``(H, W)``.
+
+    Returns:
+        Picture: RGB, shape ``(H, W, 3)``.
+    """
+    border = np.zeros(labels.shape, dtype=bool)
+    border[:-1] |= labels[:-1] != labels[1:]
+    border[:, :-1] |= labels[:, :-1] != labels[:, 1:]
+    return np.where(border[..., None], np.uint8(255), picture)

@@ -125,7 +125,7 @@ const mapDetails = byId("map-details");
 if (mapDetails) {
   mapDetails.addEventListener("toggle", () => {
     if (window.Bokeh) return;
-    document.head.append(element("script", byId("map-library").textContent));
+    document.head.append(element("script", read("map-library")));
     window.Bokeh.embed.embed_item(read("map-data"), "map-place");
   }, { once: true });
 }
