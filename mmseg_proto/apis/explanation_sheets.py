@@ -1,0 +1,147 @@
+"""Sheets of explanations as PNG files: what tools/explain.py writes."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from mmengine.config import Config
+
+from mmseg_proto.visualization.explanation import Explanation
+from mmseg_proto.visualization.explanation_picture import draw_explanation
+
+from .explaining import explain_files, explain_split, list_images, split_dataset
+from .loading import load
+from .whole_files import written_whole
+
+
+@dataclass(frozen=True)
+class SheetSettings:
+    """What is drawn.
+
+    Attributes:
+        images: How many, spread evenly over the folder or data set; None for all.
+        classes: Classes with a row, at most.
+        prototypes: Prototypes of each class that are shown alone, at most.
+        device: Where the model runs.
+
+    Raises:
+        ValueError: If a number is below 1.
+    """
+
+    images: int | None = None
+    classes: int = 4
+    prototypes: int = 5
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name in ("images", "classes", "prototypes"):
+            number = getattr(self, name)
+            if number is not None and number < 1:
+                raise ValueError(f"Expected `{name}` to be at least 1, but got {number}.")
+
+    def chosen(self, count: int) -> list[int]:
+        """Return the numbers of the images that are drawn, of so many."""
+        number = count if self.images is None else min(self.images, count)
+        return [int(place) for place in np.linspace(0, count - 1, number)]
+
+
+@dataclass
+class WrittenSheets:
+    """What was written, and why the rest was not."""
+
+    files: list[Path] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+
+def write_explanations(
+    config: Path,
+    checkpoint: Path,
+    source: Path | str,
+    out: Path,
+    settings: SheetSettings | None = None,
+    *,
+    force: bool = False,
+) -> WrittenSheets:
+    """Draw how prototypes explain predictions, a PNG file for each image.
+
+    Args:
+        config: Config of the prototype model.
+        checkpoint: Its checkpoint.
+        source: An image or a folder of images as a `Path`, or the name of a split of the config's
+            data sets as a string.
+        out: Folder of the files.
+        settings: What is drawn. Defaults to None: the defaults.
+        force: Whether `out` may have files already. Defaults to False.
+
+    Returns:
+        WrittenSheets: The files, and what is wrong with images of a folder that cannot be read.
+
+    Raises:
+        FileExistsError: If `out` has files and may not.
+        FileNotFoundError: If something that is read is not there.
+        ValueError: If no image can be read, or something is not what it has to be.
+    """
+    settings = settings or SheetSettings()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())) and not force:
+        raise FileExistsError(
+            f"Expected a new or empty folder, but {out} has files. Write into it with --force."
+        )
+    cfg = Config.fromfile(config)
+    written = WrittenSheets()
+    # What there is to look at is known before the model is loaded.
+    chosen: list[Any]
+    if isinstance(source, Path):
+        found = list_images(source)
+        chosen = [found[place] for place in settings.chosen(len(found))]
+    else:
+        chosen = settings.chosen(len(split_dataset(cfg, source)))
+    model = load(checkpoint, cfg, settings.device)
+    if not isinstance(source, Path):
+        drawn = explain_split(model, cfg, source, chosen)
+    elif source.is_dir():
+        drawn = explain_files(model, cfg, chosen, on_unreadable=written.skipped.append)
+    else:
+        drawn = explain_files(model, cfg, chosen)
+    written.files.extend(write_sheets(drawn, out, settings))
+    if not written.files:
+        raise ValueError(f"Expected images, but none can be read. {' '.join(written.skipped)}")
+    return written
+
+
+def write_sheets(
+    explanations: Iterable[Explanation], out: Path, settings: SheetSettings
+) -> Iterator[Path]:
+    """Draw explanations, and write each sheet whole.
+
+    Args:
+        explanations: The explanations.
+        out: Folder of the files, made if it is missing.
+        settings: What is drawn.
+
+    Yields:
+        Path: Each file: named as its image, and where two images of different suffixes or folders
+        share that, with the suffix and a number besides.
+    """
+    taken: set[str] = set()
+    for explanation in explanations:
+        picture = draw_explanation(
+            explanation, classes=settings.classes, prototypes=settings.prototypes
+        )
+        out.mkdir(parents=True, exist_ok=True)
+        path = out / _free_name(explanation.name, taken)
+        with written_whole(path) as draft:
+            bgr = np.ascontiguousarray(picture[..., ::-1])
+            draft.write_bytes(cv2.imencode(".png", bgr)[1].tobytes())
+        yield path
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    """A name for the sheet of an image; not all file systems tell capitals from small letters."""
+    stems = [Path(name).stem, name]
+    while stems[0].casefold() in taken:
+        stems = stems[1:] or [f"{name}_{len(taken)}"]
+    taken.add(stems[0].casefold())
+    return f"{stems[0]}.png"
