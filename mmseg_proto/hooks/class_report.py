@@ -7,6 +7,20 @@ from prettytable import PrettyTable
 from torch import Tensor
 
 
+def class_names(runner: Runner, num_classes: int) -> list[str]:
+    """Return the names of the classes of the training data, or their numbers.
+
+    Args:
+        runner: Runner with the data.
+        num_classes: Number of classes, where the data does not name them.
+
+    Returns:
+        list[str]: Names.
+    """
+    classes = getattr(runner.train_dataloader.dataset, "metainfo", {}).get("classes")
+    return [str(name) for name in classes or range(num_classes)]
+
+
 def report_classes(
     runner: Runner, head: str, health: Mapping[str, Tensor], classes: Sequence[str], prefix: str
 ) -> None:

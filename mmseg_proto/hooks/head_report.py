@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.runner import Runner
+from torch import Tensor
 
-from .class_report import report_classes
+from .class_report import class_names, report_classes
 from .prototype_timeline import TIMELINE, PrototypeLife, TimelineFile
 from .summary_line import summary_line
 
@@ -35,9 +36,10 @@ class HeadReport:
         self._life = PrototypeLife(self.classifier.bank, runner.iter)
         self._timeline = TimelineFile(Path(runner.log_dir) / TIMELINE)
         self._timeline.begin(name, runner.iter, self.classes, self.classifier.bank.alive_mask)
-        # Since the last line in the log.
-        self._since = self._told = self._seen = runner.iter
-        self._born = self._died = 0
+        self._seen = self._life.look(runner.iter)
+        # What the next line in the log counts, and the last one with its iteration.
+        self._since, self._born, self._died = runner.iter, 0, 0
+        self._told = -1, ""
 
     def report(self, runner: Runner, iteration: int) -> None:
         """Send the numbers to the log, write the timeline, and warn.
@@ -72,20 +74,42 @@ class HeadReport:
 
     def sum_up(self, runner: Runner) -> None:
         """Log one line; at the same iteration, the same once more."""
-        health = self._health(runner.iter)
-        if runner.iter != self._told:
-            self._since, self._told = self._told, runner.iter
-            self._line_born, self._line_died = self._born, self._died
-            self._born = self._died = 0
-        places = self.classifier.bank.shape[1]
-        runner.logger.info(
-            summary_line(
+        if self._told[0] != runner.iter:
+            health = self._health(runner.iter)
+            line = summary_line(
                 self.name,
                 health,
                 self.classes,
-                places,
-                born=self._line_born,
-                died=self._line_died,
+                self.classifier.bank.shape[1],
+                born=self._born,
+                died=self._died,
                 since=self._since,
             )
-        )
+            self._told = runner.iter, line
+            self._since, self._born, self._died = runner.iter, 0, 0
+        runner.logger.info(self._told[1])
+
+    def _health(self, iteration: int) -> dict[str, Tensor]:
+        """Health of the classes, with their drift; what has changed goes into the timeline."""
+        health: dict[str, Tensor] = self.classifier.health()
+        change = self._life.look(iteration)
+        health["drift"] = change.turn_rate()
+        if change is not self._seen:
+            self._seen = change
+            self._born += len(change.born)
+            self._died += len(change.died)
+            self._timeline.add(self.name, change)
+        return health
+
+    def _warn_of_collapse(self, runner: Runner, cosine: Tensor) -> None:
+        collapsed = set((cosine > _COLLAPSED).nonzero().flatten().tolist())
+        fresh = sorted(collapsed - self._collapsed)
+        self._collapsed = collapsed
+        if fresh:
+            runner.logger.warning(
+                f"The prototypes of {self.name} have collapsed for "
+                f"{', '.join(self.classes[index] for index in fresh)}: their mean "
+                f"cosine is above {_COLLAPSED}, so that they stand for one point. Lower "
+                "`num_prototypes`, raise `decay`, or look at them with "
+                "tools/inspect_prototypes.py."
+            )

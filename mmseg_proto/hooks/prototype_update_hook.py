@@ -1,6 +1,5 @@
 """The hook that moves prototypes after each optimiser step and reports how they fare."""
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,11 +8,10 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
-from torch import Tensor, nn
+from torch import nn
 
 from mmseg_proto.heads import ProtoDecodeHead
 from mmseg_proto.ops import expect_flag, expect_number
-from mmseg_proto.prototypes import drift
 
 from .checkpoint_files import check_checkpoint_file, check_prototype_shapes
 from .checks import (
@@ -23,13 +21,12 @@ from .checks import (
     check_labels,
     check_ranks_agree,
 )
-from .class_report import report_classes
+from .class_report import class_names
+from .head_report import HeadReport
 from .kmeans_seeding import seed_by_kmeans
 from .step_watch import StepWatch
 
 _DEFAULT_INTERVAL = 50
-#: Mean cosine between the prototypes of a class from which on they are one point.
-_COLLAPSED = 0.95
 
 
 @HOOKS.register_module()
@@ -45,9 +42,10 @@ class PrototypeUpdateHook(Hook):
     ``prototype/cosine`` and ``prototype/largest_cosine`` (between prototypes of a class), means
     over classes, ``prototype/drift`` (one minus the cosine with where they were, per 1000
     iterations), ``prototype/scale`` and ``prototype/nonfinite`` (pixels left out because their
-    embedding was not finite). Before each validation they are listed class by class,
-    and go to the backends as ``prototype_classes/<measure>/<class>``. A class whose prototypes
-    collapse to one point is named in a warning.
+    embedding was not finite). Before each validation they are listed class by class and go to the
+    backends as ``prototype_classes/<measure>/<class>``; there and at the end they are summed up in
+    one line. A class whose prototypes collapse to one point is named in a warning. Births, deaths,
+    turns and moves go into ``prototype_timeline.jsonl`` in the folder of the run.
 
     A local checkpoint that is to be loaded is looked into first, as weights alone: one that is
     cut short, foreign or holds code is refused before anything is loaded or run.
@@ -85,8 +83,7 @@ class PrototypeUpdateHook(Hook):
         self.trust_checkpoints = trust_checkpoints
         self._heads: dict[str, Any] = {}
         self._steps = StepWatch()
-        self._reported: dict[str, tuple[int, Tensor]] = {}
-        self._collapsed: dict[str, set[int]] = {}
+        self._reports: list[HeadReport] = []
 
     def before_run(self, runner: Runner) -> None:
         """Look into the checkpoint that is about to be loaded."""
@@ -118,21 +115,27 @@ class PrototypeUpdateHook(Hook):
         for name, head in self._heads.items():
             check_class_count(runner.train_dataloader.dataset, head.num_classes, name)
             head.attach_hook()
+        alone = len(self._heads) == 1
+        self._reports = [
+            HeadReport(runner, name, head, alone=alone) for name, head in self._heads.items()
+        ]
+        for head in self._heads.values():
             seed_by_kmeans(runner, _bare(runner.model), head)
         self._steps.attach(runner.optim_wrapper)
 
     def after_train(self, runner: Runner) -> None:
-        """Leave the optimiser as it was."""
+        """Leave the optimiser as it was, and sum up."""
         self._steps.detach()
+        for report in self._reports:
+            report.sum_up(runner)
 
     def before_val(self, runner: Runner) -> None:
         """Compare the heads with the data; in training, list the health of each class."""
         for name, head in _prototype_heads(runner.model):
             check_class_count(runner.val_dataloader.dataset, head.num_classes, name)
-        for name, head in self._heads.items():
-            health = head.prototype_classifier.health()
-            names = _class_names(runner, head.num_classes)
-            report_classes(runner, name, health, names, self._prefix("prototype_classes", name))
+        for report in self._reports:
+            report.list_classes(runner)
+            report.sum_up(runner)
 
     def before_test(self, runner: Runner) -> None:
         """Compare the heads with the data, and make sure that there are prototypes."""
@@ -160,51 +163,10 @@ class PrototypeUpdateHook(Hook):
             for name, head in self._heads.items():
                 head.prototype_classifier.end_step(update=made)
                 if self.check_ranks:
-                    check_ranks_agree(head, name, _class_names(runner, head.num_classes))
+                    check_ranks_agree(head, name, class_names(runner, head.num_classes))
         if self.every_n_inner_iters(batch_idx, self.interval):
-            self._report(runner)
-
-    def _prefix(self, kind: str, head: str) -> str:
-        return kind if len(self._heads) == 1 else f"{kind}/{head}"
-
-    def _report(self, runner: Runner) -> None:
-        for name, head in self._heads.items():
-            prefix = self._prefix("prototype", name)
-            bank = head.prototype_classifier.bank
-            health = head.prototype_classifier.health()
-            before = self._reported.get(name)
-            if before is not None and runner.iter > before[0]:
-                turned = drift(before[1], bank.directions, bank.alive_mask)
-                health["drift"] = turned * (1000 / (runner.iter - before[0]))
-            self._reported[name] = runner.iter, bank.directions.clone()
-            for key, numbers in health.items():
-                number = float(numbers.nanmean())
-                if math.isfinite(number):  # perplexity is undefined before the first update
-                    runner.message_hub.update_scalar(f"train/{prefix}/{key}", number)
-            self._warn_of_collapse(runner, name, health["cosine"])
-            nonfinite = head.prototype_classifier.take_nonfinite()
-            runner.message_hub.update_scalar(f"train/{prefix}/nonfinite", nonfinite)
-            if nonfinite:
-                runner.logger.warning(
-                    f"{nonfinite} pixels of {name} had an embedding that was not finite since the "
-                    "last report. They moved no prototype and had no part in the prototype losses. "
-                    "Lower the learning rate, clip gradients, or look at the loss scale."
-                )
-
-    def _warn_of_collapse(self, runner: Runner, head: str, cosine: Tensor) -> None:
-        known = self._collapsed.setdefault(head, set())
-        collapsed = set((cosine > _COLLAPSED).nonzero().flatten().tolist())
-        fresh = sorted(collapsed - known)
-        self._collapsed[head] = collapsed
-        if fresh:
-            names = _class_names(runner, len(cosine))
-            runner.logger.warning(
-                f"The prototypes of {head} have collapsed for "
-                f"{', '.join(names[index] for index in fresh)}: their mean "
-                f"cosine is above {_COLLAPSED}, so that they stand for one point. Lower "
-                "`num_prototypes`, raise `decay`, or look at them with "
-                "tools/inspect_prototypes.py."
-            )
+            for report in self._reports:
+                report.report(runner, runner.iter + 1)
 
 
 def _prototype_heads(model: nn.Module) -> Iterator[tuple[str, Any]]:
@@ -212,11 +174,6 @@ def _prototype_heads(model: nn.Module) -> Iterator[tuple[str, Any]]:
     for name, module in _bare(model).named_modules():
         if isinstance(module, ProtoDecodeHead):
             yield name, module
-
-
-def _class_names(runner: Runner, num_classes: int) -> list[str]:
-    classes = getattr(runner.train_dataloader.dataset, "metainfo", {}).get("classes")
-    return [str(name) for name in classes or range(num_classes)]
 
 
 def _bare(model: nn.Module) -> Any:
