@@ -12,9 +12,11 @@ from mmseg_proto.heads import ProtoDecodeHead
 from mmseg_proto.heads.decoders import last_head
 from mmseg_proto.version import __version__
 
+from .comparison_report import comparison_context
 from .gallery import build_gallery
 from .inspection import read_prototypes, report
 from .loading import load
+from .model_comparison import Trained, compare_models
 from .report_classes import class_payloads, class_rows, examples_for
 from .report_map import map_context
 from .report_pictures import ask_pictures, data_address
@@ -29,6 +31,7 @@ class ReportSettings:
         images: Training images to look at. Defaults to None: all.
         examples: Training pixels for each prototype; fewer where there are very many prototypes.
         pictures: Validation pictures to ask, at least 1.
+        compared: Validation images to compare on. Defaults to None: all.
         against: Config and checkpoint of a softmax model to compare with. Defaults to None.
         device: Where the models run.
         seed: Seed of what is drawn.
@@ -40,12 +43,13 @@ class ReportSettings:
     images: int | None = None
     examples: int = 4
     pictures: int = 6
+    compared: int | None = None
     against: tuple[Path, Path] | None = None
     device: str = "cpu"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("images", "examples", "pictures"):
+        for name in ("images", "examples", "pictures", "compared"):
             number = getattr(self, name)
             if number is not None and number < 1:
                 raise ValueError(f"Expected `{name}` to be at least 1, but got {number}.")
@@ -79,6 +83,17 @@ def write_report(
         ) from error
     cfg = Config.fromfile(config)
     context = report_context(cfg, checkpoint, settings)
+    if settings.against is not None:
+        found = compare_models(
+            Trained("softmax", *settings.against),
+            Trained("prototypes", config, checkpoint),
+            images=settings.compared,
+            device=settings.device,
+        )
+        context["comparison"] = comparison_context(found)
+        means = context["comparison"]["means"]
+        for name, mean in zip(("softmax", "prototypes"), means, strict=True):
+            context["numbers"].append({"name": f"mIoU with {name}", "value": f"{mean} %"})
     context["facts"] = _facts(config, checkpoint, settings)
     # Everything that is filled in is escaped; what is not are our own two files.
     pages = jinja2.Environment(

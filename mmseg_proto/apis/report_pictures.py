@@ -83,16 +83,17 @@ class AskedPicture:
         return cv2.resize(values, (width, height), interpolation=cv2.INTER_NEAREST)
 
 
-def data_address(picture: Picture) -> str:
+def data_address(picture: Picture, longest: int = _LONGEST) -> str:
     """Pack a picture into an address that needs no file.
 
     Args:
-        picture: RGB, shape ``(H, W, 3)``; shrunk to at most 640 pixels a side.
+        picture: RGB, shape ``(H, W, 3)``.
+        longest: Pixels a side, to which a larger picture is shrunk. Defaults to 640.
 
     Returns:
         str: ``data:image/webp;base64,...``
     """
-    factor = _LONGEST / max(picture.shape[:2])
+    factor = longest / max(picture.shape[:2])
     if factor < 1:
         picture = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
     bgr = np.ascontiguousarray(picture[..., ::-1])

@@ -1,0 +1,117 @@
+"""What is shown of a comparison: a table, pictures, and a section of the report."""
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from rich.table import Table
+
+from mmseg_proto.visualization.comparison_picture import draw_comparison
+
+from .accuracy_report import rich_table
+from .model_comparison import Comparison, Example, confusions, ious
+from .report_pictures import Picture, data_address
+from .whole_files import expect_new_file, write_json, written_whole
+
+_WIDEST = 1400
+
+
+def comparison_rows(found: Comparison) -> list[dict[str, str]]:
+    """Put the IoU of each class, and what it is most often taken for, into words.
+
+    Args:
+        found: The comparison.
+
+    Returns:
+        list[dict[str, str]]: For each class `name`, `first`, `second`, `delta`,
+        `first_confusions` and `second_confusions`.
+    """
+    first, second = (ious(part) for part in found.confusion)
+    return [
+        {
+            "name": name,
+            "first": _shown(float(first[c])),
+            "second": _shown(float(second[c])),
+            "delta": _shown(float(second[c] - first[c]), "+.1f"),
+            "first_confusions": _confused(found, 0, c),
+            "second_confusions": _confused(found, 1, c),
+        }
+        for c, name in enumerate(found.classes)
+    ]
+
+
+def comparison_table(found: Comparison) -> Table:
+    """Draw the comparison for a terminal."""
+    rows = [list(row.values()) for row in comparison_rows(found)]
+    means = [float(ious(part).nanmean()) for part in found.confusion]
+    rows.append(["mIoU", *(f"{mean:.2f}" for mean in means), f"{means[1] - means[0]:+.2f}", "", ""])
+    head = ["class", *found.names, "difference", *(f"{name} takes it for" for name in found.names)]
+    return rich_table(f"IoU (%) on {found.num_images} validation images", head, rows)
+
+
+def comparison_context(found: Comparison) -> dict[str, Any]:
+    """Prepare the section of the report.
+
+    Args:
+        found: The comparison.
+
+    Returns:
+        dict[str, Any]: What the template fills in.
+    """
+    return {
+        "names": found.names,
+        "num_images": found.num_images,
+        "means": [f"{float(ious(part).nanmean()):.2f}" for part in found.confusion],
+        "rows": comparison_rows(found),
+        "examples": [
+            {
+                "picture": data_address(example_picture(found, example), _WIDEST),
+                "text": _told(found, example),
+            }
+            for example in found.examples
+        ],
+    }
+
+
+def example_picture(found: Comparison, example: Example) -> Picture:
+    """Draw an image on which the models disagree."""
+    maps = [part.numpy() for part in (example.truth, example.first, example.second)]
+    return draw_comparison(_told(found, example), example.image, maps, found.names, found.palette)
+
+
+def write_comparison(found: Comparison, folder: Path, *, force: bool = False) -> None:
+    """Write `comparison.json` and a picture of each example.
+
+    Args:
+        found: The comparison.
+        folder: Where to write; made if it is not there.
+        force: Whether to overwrite files. Defaults to False.
+
+    Raises:
+        FileExistsError: If there is a comparison already.
+    """
+    expect_new_file(folder / "comparison.json", force=force)
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, example in enumerate(found.examples, 1):
+        picture = np.ascontiguousarray(example_picture(found, example)[..., ::-1])
+        with written_whole(folder / f"{number}_{example.name}.png") as draft:
+            draft.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+    write_json(folder / "comparison.json", found.report())
+
+
+def _confused(found: Comparison, model: int, label: int) -> str:
+    shares = confusions(found.confusion[model], label, 2)
+    return ", ".join(f"{found.classes[c]} {share:.0f} %" for c, share in shares if share >= 0.5)
+
+
+def _told(found: Comparison, example: Example) -> str:
+    first, second = found.names
+    return (
+        f"{example.name}: {example.gained:,} pixels only {second} gets right, "
+        f"{example.lost:,} only {first}"
+    )
+
+
+def _shown(value: float, form: str = ".1f") -> str:
+    return "-" if value != value else format(value, form)
