@@ -10,7 +10,7 @@ from rich.table import Table
 from mmseg_proto.visualization.comparison_picture import draw_comparison
 
 from .accuracy_report import rich_table
-from .model_comparison import Comparison, Example, confusions, ious
+from .model_comparison import Comparison, Example, ious, top_confusions
 from .report_pictures import Picture, data_address
 from .whole_files import expect_new_file, write_json, written_whole
 
@@ -44,10 +44,10 @@ def comparison_rows(found: Comparison) -> list[dict[str, str]]:
 def comparison_table(found: Comparison) -> Table:
     """Draw the comparison for a terminal."""
     rows = [list(row.values()) for row in comparison_rows(found)]
-    means = [float(ious(part).nanmean()) for part in found.confusion]
+    means = [float(np.nanmean(ious(part))) for part in found.confusion]
     rows.append(["mIoU", *(f"{mean:.2f}" for mean in means), f"{means[1] - means[0]:+.2f}", "", ""])
     head = ["class", *found.names, "difference", *(f"{name} takes it for" for name in found.names)]
-    return rich_table(f"IoU (%) on {found.num_images} validation images", head, rows)
+    return rich_table(f"IoU (%) on {found.images} validation images", head, rows)
 
 
 def comparison_context(found: Comparison) -> dict[str, Any]:
@@ -61,8 +61,8 @@ def comparison_context(found: Comparison) -> dict[str, Any]:
     """
     return {
         "names": found.names,
-        "num_images": found.num_images,
-        "means": [f"{float(ious(part).nanmean()):.2f}" for part in found.confusion],
+        "num_images": found.images,
+        "means": [f"{float(np.nanmean(ious(part))):.2f}" for part in found.confusion],
         "rows": comparison_rows(found),
         "examples": [
             {
@@ -76,8 +76,52 @@ def comparison_context(found: Comparison) -> dict[str, Any]:
 
 def example_picture(found: Comparison, example: Example) -> Picture:
     """Draw an image on which the models disagree."""
-    maps = [part.numpy() for part in (example.truth, example.first, example.second)]
-    return draw_comparison(_told(found, example), example.image, maps, found.names, found.palette)
+    maps = example.truth, example.first, example.second
+    return draw_comparison(
+        _told(found, example), example.image, maps, found.names, found.classes, found.palette
+    )
+
+
+def comparison_data(found: Comparison) -> dict[str, Any]:
+    """Put a comparison into plain data for JSON.
+
+    Args:
+        found: The comparison.
+
+    Returns:
+        dict[str, Any]: IoU in percent, None for a class that is nowhere; shares in [0, 1].
+    """
+    both = [ious(part) for part in found.confusion]
+    named = ("first", "second")
+    return {
+        "models": dict(zip(named, found.names, strict=True)),
+        "images": found.images,
+        "mIoU": {
+            which: _plain(float(np.nanmean(one))) for which, one in zip(named, both, strict=True)
+        },
+        "classes": [
+            {
+                "name": name,
+                "pixels": int(found.confusion[0, c].sum()),
+                "IoU": {
+                    which: _plain(float(one[c])) for which, one in zip(named, both, strict=True)
+                },
+                "delta": _plain(float(both[1][c] - both[0][c])),
+                "taken_for": {
+                    which: [
+                        {"class": found.classes[one.predicted], "share": one.share}
+                        for one in top_confusions(part, 3, c)
+                    ]
+                    for which, part in zip(named, found.confusion, strict=True)
+                },
+            }
+            for c, name in enumerate(found.classes)
+        ],
+        "confusion": dict(zip(named, found.confusion.tolist(), strict=True)),
+        "examples": [
+            {"name": one.name, "gained": one.gained, "lost": one.lost} for one in found.examples
+        ],
+    }
 
 
 def write_comparison(found: Comparison, folder: Path, *, force: bool = False) -> None:
@@ -97,12 +141,16 @@ def write_comparison(found: Comparison, folder: Path, *, force: bool = False) ->
         picture = np.ascontiguousarray(example_picture(found, example)[..., ::-1])
         with written_whole(folder / f"{number}_{example.name}.png") as draft:
             draft.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
-    write_json(folder / "comparison.json", found.report())
+    write_json(folder / "comparison.json", comparison_data(found))
 
 
 def _confused(found: Comparison, model: int, label: int) -> str:
-    shares = confusions(found.confusion[model], label, 2)
-    return ", ".join(f"{found.classes[c]} {share:.0f} %" for c, share in shares if share >= 0.5)
+    shares = top_confusions(found.confusion[model], 2, label)
+    return ", ".join(
+        f"{found.classes[one.predicted]} {100 * one.share:.0f} %"
+        for one in shares
+        if one.share >= 0.005
+    )
 
 
 def _told(found: Comparison, example: Example) -> str:
@@ -111,6 +159,11 @@ def _told(found: Comparison, example: Example) -> str:
         f"{example.name}: {example.gained:,} pixels only {second} gets right, "
         f"{example.lost:,} only {first}"
     )
+
+
+def _plain(value: float) -> float | None:
+    """What JSON can say: it knows no NaN."""
+    return None if value != value else value
 
 
 def _shown(value: float, form: str = ".1f") -> str:

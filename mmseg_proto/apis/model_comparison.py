@@ -15,7 +15,8 @@ from mmseg_proto.visualization.comparison_picture import ONLY_FIRST, ONLY_SECOND
 
 from .feature_sample import whole_images
 from .progress import map_with_progress
-from .trained import Trained, classes_of
+from .trained import Trained as Trained
+from .trained import classes_of
 
 Counts = NDArray[np.int64]
 Labels = NDArray[np.int16]
@@ -137,9 +138,7 @@ def compare_models(
         lambda number: [dataset[number] for dataset in datasets], chosen, 1, "Comparing"
     )
     for samples in pairs:
-        predicted = [
-            _predict(*both) for both in zip((former, latter), samples, strict=True)
-        ]
+        predicted = [_predict(*both) for both in zip((former, latter), samples, strict=True)]
         truth = _truth(samples[1], len(classes), ignored)
         for number, labels in enumerate(predicted):
             confusion[number] += count_confusion(truth, labels, len(classes))

@@ -30,8 +30,8 @@ def differences(truth: Labels, first: Labels, second: Labels) -> NDArray[np.uint
         second: Those of the second.
 
     Returns:
-        NDArray[np.uint8]: `ONLY_FIRST`, `ONLY_SECOND` or `BOTH_WRONG` where they differ, ``(H, W)``;
-        `ALIKE` where they do not, and where the truth is not known.
+        NDArray[np.uint8]: ``(H, W)``: `ONLY_FIRST`, `ONLY_SECOND` or `BOTH_WRONG` where they
+        differ, `ALIKE` where they do not and where the truth is not known.
     """
     found = np.full(truth.shape, BOTH_WRONG, dtype=np.uint8)
     found[first == truth] = ONLY_FIRST
@@ -64,13 +64,13 @@ def draw_comparison(
     parted = differences(*maps)
     height, width = parted.shape
     factor = _LONGEST / max(height, width)
-    size = max(1, round(height * factor)), max(1, round(width * factor))
-    place = np.ix_(_nearest(height, size[0]), _nearest(width, size[1]))
+    rows, columns = (max(1, round(side * factor)) for side in (height, width))
+    place = np.ix_(_nearest(height, rows), _nearest(width, columns))
     area = cv2.INTER_AREA if factor < 1 else cv2.INTER_NEAREST
-    small = np.asarray(cv2.resize(image, size[::-1], interpolation=area), dtype=np.uint8)
+    small = np.asarray(cv2.resize(image, (columns, rows), interpolation=area), dtype=np.uint8)
     colours = np.concatenate([palette, [_UNKNOWN]]).astype(np.uint8)
     painted = [colours[labels[place]] for labels in maps]
-    sheet = Sheet(5, size)
+    sheet = Sheet(5, (rows, columns))
     sheet.title(title)
     titles = ("truth", *names)
     sheet.panels(
@@ -81,7 +81,7 @@ def draw_comparison(
         ]
     )
     for kind, (text, colour) in enumerate(zip(_texts(names), _COLOURS, strict=True), ONLY_FIRST):
-        share = np.count_nonzero(parted == kind) / max(1, np.count_nonzero(maps[0] >= 0))
+        share = int((parted == kind).sum()) / max(1, int((maps[0] >= 0).sum()))
         sheet.heading(f"{text}: {100 * share:.1f} % of the labelled pixels", colour)
     sheet.legend(_legend(maps, classes, colours))
     return sheet.drawn()
@@ -100,7 +100,7 @@ def _nearest(before: int, after: int) -> NDArray[np.intp]:
 def _over(image: Picture, parted: NDArray[np.uint8]) -> Picture:
     """Paint differences over a faded grey image."""
     grey = image.mean(axis=2, keepdims=True).repeat(3, axis=2)
-    faded = ((1 - _FADED) * grey + _FADED * 255).astype(np.uint8)
+    faded = np.asarray((1 - _FADED) * grey + _FADED * 255, dtype=np.uint8)
     for kind, colour in enumerate(_COLOURS, ONLY_FIRST):
         faded[parted == kind] = colour
     return faded
