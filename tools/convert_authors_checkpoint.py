@@ -33,12 +33,14 @@ def main() -> None:
                 output_paths,
                 write_converted,
             )
+            from mmseg_proto.apis.progress import doing
             from mmseg_proto.configs import config_root
 
             written = output_paths(arguments.out, force=arguments.force)
             config = Config.fromfile(config_root() / CONFIG)
-            converted = convert_authors_checkpoint(arguments.checkpoint, config)
-            write_converted(converted, written)
+            with doing("Converting and comparing"):
+                converted = convert_authors_checkpoint(arguments.checkpoint, config)
+                write_converted(converted, written)
     except (ImportError, OSError, ValueError) as error:
         sys.exit(f"Nothing was written. {error}")
     for note in converted.notes:

@@ -27,6 +27,7 @@ def main() -> None:
             from rich.console import Console
 
             from mmseg_proto.apis import inspection
+            from mmseg_proto.apis.progress import doing
     except ImportError as error:
         sys.exit(f"Cannot start: {error}")
     try:
@@ -44,7 +45,8 @@ def main() -> None:
             file = arguments.heat_map
             if number:
                 file = file.with_stem(f"{file.stem}-{number + 1}")
-            inspection.draw_heat_map(head, file)
+            with doing("Drawing"):
+                inspection.draw_heat_map(head, file)
             # Not into the JSON on stdout.
             print(f"Heat map: {file}", file=sys.stderr)
 

@@ -30,9 +30,11 @@ def main() -> None:
 
             from mmseg_proto.apis.accuracy_report import rich_table
             from mmseg_proto.apis.complexity import compare_complexity
+            from mmseg_proto.apis.progress import doing
 
             cfg = Config.fromfile(arguments.config)
-            found = compare_complexity(cfg, tuple(arguments.size))
+            with doing("Building and counting both models"):
+                found = compare_complexity(cfg, tuple(arguments.size))
     except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
         sys.exit(f"Cannot count. {error}")
     if arguments.json:

@@ -23,9 +23,8 @@ def main() -> None:
         # The host reports as it is imported what it could do without; nothing of it matters here.
         with warnings.catch_warnings(), redirect_stdout(StringIO()):
             warnings.simplefilter("ignore")
-            from rich.console import Console
-
             from mmseg_proto.apis import training_life
+            from mmseg_proto.apis.progress import doing
             from mmseg_proto.apis.whole_files import expect_new_file
     except ImportError as error:
         sys.exit(f"Cannot start: {error}")
@@ -33,9 +32,8 @@ def main() -> None:
         expect_new_file(arguments.out, force=arguments.force)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
-            with Console(stderr=True).status("Reading what was logged") as status:
+            with doing("Reading and drawing what was logged"):
                 life = training_life.read_training_life(arguments.work_dir)
-                status.update("Drawing")
                 training_life.draw_training_life(life, arguments.out)
     except (OSError, ValueError) as error:
         sys.exit(f"Nothing was drawn. {error}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.progress import Progress, TimeElapsedColumn
 
 from .accuracy_arms import parse_arm
 from .accuracy_report import class_rows, draw_curves, markdown_table, rich_table, summary_rows
@@ -67,9 +68,14 @@ def run_all(
             file = result_file(out, budget, name, seed)
             arguments = (configs, arms[name], budget, seed, data_root, file.with_suffix(""))
             futures[pool.submit(run_to_file, file, threads, *arguments)] = f"{name}, seed {seed}"
-        for future in as_completed(futures):
-            future.result()
-            console.print(f"{futures[future]}: done")
+        # On the console of the messages, which so stay above the bar.
+        columns = *Progress.get_default_columns(), TimeElapsedColumn()
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task("Training runs", total=len(todo))
+            for future in as_completed(futures):
+                future.result()
+                console.print(f"{futures[future]}: done")
+                bar.advance(task)
 
 
 def result_file(out: Path, budget: Budget, name: str, seed: int) -> Path:

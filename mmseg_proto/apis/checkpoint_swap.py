@@ -21,6 +21,7 @@ from mmseg_proto.prototypes import ClassifierEmbedding, classifier_embedding, fi
 from .config_swap import write_swap
 from .feature_sample import draw_features
 from .loading import build_bare
+from .progress import under_bar
 from .whole_files import expect_new_file, written_whole
 
 #: Fewer pixels that the classifier gets right than this, and all of a class are clustered.
@@ -173,7 +174,8 @@ def _cluster(
     classes, places = len(embedding.directions), settings.num_prototypes
     prototypes = torch.zeros(classes, places, len(embedding.weight))
     alive = torch.zeros(classes, places, dtype=torch.bool)
-    for label in labels.unique().tolist():
+    known = labels.unique().tolist()
+    for label in under_bar(known, len(known), "Clustering classes"):
         own = labels == label
         chosen = own & right if int((own & right).sum()) >= _FEW else own
         pixels = F.normalize(features[chosen] @ embedding.weight.T + embedding.bias, dim=1)

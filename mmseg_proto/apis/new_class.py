@@ -15,7 +15,7 @@ from mmseg_proto.ops import expect_number, nearest_prototypes
 from mmseg_proto.prototypes import fit_new_prototypes
 
 from .feature_sample import Reservoir, classifier_inputs, whole_images
-from .progress import map_with_progress
+from .progress import doing, map_with_progress, under_bar
 
 #: Pixels in which a class is worth looking at an image.
 _FEW = 50
@@ -110,9 +110,10 @@ def seed_new_class(cfg: Config, model: Any, name: str, settings: NewClassSetting
     centres = F.normalize(kmeans_centres(own, settings.num_prototypes, settings.seed), dim=1)
     old, alive = bank.directions[:label].cpu(), bank.alive_mask[:label].cpu()
     rivals = nearest_prototypes(drawn.embeddings, old, alive).class_scores.amax(dim=1)
-    fitted = fit_new_prototypes(
-        centres, drawn.embeddings, drawn.is_new, rivals, drawn.weights, steps=settings.steps
-    )
+    with doing("Fitting prototypes"):
+        fitted = fit_new_prototypes(
+            centres, drawn.embeddings, drawn.is_new, rivals, drawn.weights, steps=settings.steps
+        )
     places = torch.zeros(1, *bank.prototypes.shape[1:])
     places[0, : len(fitted)] = fitted
     exist = torch.arange(bank.shape[1])[None] < len(fitted)
@@ -123,13 +124,11 @@ def seed_new_class(cfg: Config, model: Any, name: str, settings: NewClassSetting
 def _draw(cfg: Config, model: Any, name: str, label: int, settings: NewClassSettings) -> _Drawn:
     """Embed pixels of the new class and of others, evenly from all that the images have."""
     chosen = _images(cfg, name, label, settings)
-    reservoirs = [
-        Reservoir(1, settings.pixels, settings.seed),
-        Reservoir(1, _OTHERS * settings.pixels, settings.seed),
-    ]
+    reservoirs = [Reservoir(1, n * settings.pixels, settings.seed) for n in (1, _OTHERS)]
     counts = [0, 0]
     classifier = last_head(model).prototype_classifier
-    for features, labels in classifier_inputs(model, classifier, chosen):
+    looked_at = under_bar(chosen, len(chosen), "Embedding pixels")
+    for features, labels in classifier_inputs(model, classifier, looked_at):
         with torch.no_grad():
             embeddings = classifier.embedding(features).float().cpu()
         for part, mask in enumerate((labels == label, (labels >= 0) & (labels < label))):

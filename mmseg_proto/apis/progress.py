@@ -1,11 +1,12 @@
 """Work on many files, in several processes, under a progress bar."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, track
 
 Item = TypeVar("Item")
@@ -23,21 +24,39 @@ def map_with_progress(
         workers: Processes; with one, the work is done in this process.
         title: What stands before the bar.
     """
-
-    def under_bar(results: Iterator[Result]) -> Iterator[Result]:
-        yield from track(
-            results,
-            description=title,
-            total=len(items),
-            console=Console(stderr=True),
-            show_speed=False,
-        )
-
     if workers <= 1:
-        yield from under_bar(map(function, items))
+        yield from under_bar(map(function, items), len(items), title)
         return
     with ProcessPoolExecutor(workers) as pool:
-        yield from under_bar(pool.map(function, items, chunksize=8))
+        yield from under_bar(pool.map(function, items, chunksize=8), len(items), title)
+
+
+def under_bar(items: Iterable[Item], total: int, title: str) -> Iterator[Item]:
+    """Yields items under a progress bar on stderr.
+
+    Args:
+        items: What to go through.
+        total: Number of items.
+        title: What stands before the bar, in rich's markup.
+    """
+    yield from track(
+        items,
+        description=title,
+        total=total,
+        console=Console(stderr=True),
+        show_speed=False,
+    )
+
+
+@contextmanager
+def doing(what: str) -> Iterator[None]:
+    """Says on stderr what is being done, as long as the block runs, where nobody can count it.
+
+    Args:
+        what: What is done, as it is.
+    """
+    with Console(stderr=True).status(escape(what)):
+        yield
 
 
 @contextmanager

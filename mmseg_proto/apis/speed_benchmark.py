@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from rich.progress import Progress
 
 from .accuracy_report import markdown_table, rich_table
 from .speed_cases import (
@@ -113,7 +114,11 @@ def run_parts(
             "cases": cases,
         }
         for case, functions, peer in _cases(part, configs, settings, device):
-            cases[case] = measure(functions, device, settings.rounds, peer)
+            # Drawn once: a bar that moves would take time from what is measured.
+            with Progress(console=console, transient=True, auto_refresh=False) as bar:
+                bar.add_task(f"{part}: measuring {case}", total=None)
+                bar.refresh()
+                cases[case] = measure(functions, device, settings.rounds, peer)
             head, rows = _rows({case: cases[case]})
             console.print(rich_table(f"{part}: {case}", head[1:], [row[1:] for row in rows]))
             out.parent.mkdir(parents=True, exist_ok=True)

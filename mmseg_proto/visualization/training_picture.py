@@ -25,6 +25,9 @@ _MEANINGS = {
 #: Where a change in the last digits would look like much.
 _FROM_ZERO = {_MEANINGS["live_share"], _MEANINGS["nonfinite"]}
 _COLUMNS = 3
+#: Looks of the marks of births and deaths.
+_BORN = {"marker": "o", "c": "white", "edgecolors": "black", "linewidths": 0.8}
+_DIED = {"marker": "x", "c": "red", "linewidths": 1.5}
 #: Inches.
 _WIDTH, _PANEL = 13.0, 2.3
 #: Columns of a timeline that can be told apart; more are put together.
@@ -114,31 +117,24 @@ def _draw_timeline(part: Any, head: str, lives: Sequence[Lives], names: Sequence
         bar.set_label("turn per 1000 iterations, 1 - cosine", fontsize=8)
         bar.ax.tick_params(which="both", labelsize=7)
     size = 72 * _row_height(len(names))
-    _draw_marks(
-        axes,
-        lives,
-        "born",
-        {"marker": "o", "c": "white", "edgecolors": "black", "linewidths": 0.8},
-        size,
-    )
-    _draw_marks(axes, lives, "died", {"marker": "x", "c": "red", "linewidths": 1.5}, size)
+    born = _draw_marks(axes, lives, "born", _BORN, size)
+    died = _draw_marks(axes, lives, "died", _DIED, size)
     axes.set_facecolor("0.93")
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_yticks(range(len(names)), names, fontsize=9 if size > 15 else 7)
     axes.set_xlabel("iterations", fontsize=9)
     axes.set_title(
-        f"Prototypes of {head}: born (circles), died (crosses), larger for more; colour: how far "
-        "a class turned; grey: unknown or not at all",
+        f"Prototypes of {head}: {born} born (circles) and {died} died (crosses), larger for more; "
+        "colour: how far a class turned; grey: not at all, or unknown",
         fontsize=9,
     )
-    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.02), fontsize=7)
 
 
 def _draw_marks(
     axes: Any, lives: Sequence[Lives], kind: str, style: Mapping[str, Any], size: float
-) -> None:
-    """Mark births or deaths: one mark for each class and report, larger for more of them."""
+) -> int:
+    """Mark births or deaths, a mark for each class and report, and say how many there are."""
     counts: dict[tuple[float, int], int] = {}
     for change in lives:
         for label, _ in getattr(change, kind):
@@ -148,8 +144,8 @@ def _draw_marks(
     # In square points; the largest fits into a row.
     sizes = [(size * (0.4 + 0.4 * count / most)) ** 2 for count in counts.values()]
     x, y = zip(*counts, strict=True) if counts else ((), ())
-    total = sum(counts.values())
-    axes.scatter(x, y, s=sizes, zorder=3, label=f"{total} {kind}", **style)
+    axes.scatter(x, y, s=sizes, zorder=3, **style)
+    return sum(counts.values())
 
 
 def _columns(lives: Sequence[Lives]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
