@@ -23,7 +23,12 @@ if TYPE_CHECKING or find_host():
     )
     from mmseg_proto.evaluation import ClassIoUMetric, UnknownPixelMetric
     from mmseg_proto.heads import ProtoDecodeHead, SegmenterPatchHead
-    from mmseg_proto.hooks import AtomicCheckpointHook, PrototypeUpdateHook, RandomStateHook
+    from mmseg_proto.hooks import (
+        AtomicCheckpointHook,
+        PrototypeUpdateHook,
+        PrototypeVisualizationHook,
+        RandomStateHook,
+    )
     from mmseg_proto.hooks.checkpoint_globals import allow_checkpoint_globals
     from mmseg_proto.segmentors import ProtoCascadeEncoderDecoder, ProtoEncoderDecoder
 
@@ -53,6 +58,7 @@ __all__ = [
     "ProtoDecodeHead",
     "ProtoEncoderDecoder",
     "PrototypeUpdateHook",
+    "PrototypeVisualizationHook",
     "RandomStateHook",
     "SegmenterPatchHead",
     "SyntheticScenes",

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
+from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
 
 from mmseg_proto.heads.decoders import last_head
@@ -69,6 +70,7 @@ def explain_files(
         OSError: If a file is not there.
         ValueError: If it is no image.
     """
+    init_default_scope(cfg.get("default_scope") or "mmseg")
     pipeline = Compose(
         [
             step
@@ -141,6 +143,7 @@ def split_dataset(cfg: Config, split: str) -> Any:
             f"Expected `split` to be one of {', '.join(there)}, which the config has, but got "
             f"{split!r}."
         )
+    init_default_scope(cfg.get("default_scope") or "mmseg")
     settings = copy.deepcopy(cfg[f"{split}_dataloader"].dataset)
     while settings["type"] == "RepeatDataset":
         settings = settings["dataset"]

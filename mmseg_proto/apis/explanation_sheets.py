@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -92,19 +91,16 @@ def write_explanations(
     cfg = Config.fromfile(config)
     written = WrittenSheets()
     # What there is to look at is known before the model is loaded.
-    chosen: list[Any]
     if isinstance(source, Path):
         found = list_images(source)
-        chosen = [found[place] for place in settings.chosen(len(found))]
+        images = [found[place] for place in settings.chosen(len(found))]
+        on_unreadable = written.skipped.append if source.is_dir() else None
+        model = load(checkpoint, cfg, settings.device)
+        drawn = explain_files(model, cfg, images, on_unreadable=on_unreadable)
     else:
-        chosen = settings.chosen(len(split_dataset(cfg, source)))
-    model = load(checkpoint, cfg, settings.device)
-    if not isinstance(source, Path):
-        drawn = explain_split(model, cfg, source, chosen)
-    elif source.is_dir():
-        drawn = explain_files(model, cfg, chosen, on_unreadable=written.skipped.append)
-    else:
-        drawn = explain_files(model, cfg, chosen)
+        indices = settings.chosen(len(split_dataset(cfg, source)))
+        model = load(checkpoint, cfg, settings.device)
+        drawn = explain_split(model, cfg, source, indices)
     written.files.extend(write_sheets(drawn, out, settings))
     if not written.files:
         raise ValueError(f"Expected images, but none can be read. {' '.join(written.skipped)}")

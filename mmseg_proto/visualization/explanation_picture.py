@@ -40,7 +40,9 @@ def draw_explanation(explanation: Explanation, *, classes: int = 4, prototypes: 
         if number < 1:
             raise ValueError(f"Expected `{name}` to be at least 1, but got {number}.")
     parts = _Parts.of(explanation)
-    columns = max(1 + prototypes, 4 if explanation.truth is not None else 3)
+    columns = max(
+        1 + min(prototypes, len(parts.colours)), 4 if explanation.truth is not None else 3
+    )
     sheet = Sheet(columns, parts.image.shape[:2])
     sheet.title(explanation.name)
     sheet.panels(_first_row(parts))
@@ -112,16 +114,16 @@ def _first_row(parts: _Parts) -> list[Panel]:
         Panel("image", parts.image),
         *truth,
         Panel("prediction", parts.painted(parts.labels)),
-        Panel(
-            "nearest prototype of the predicted class", with_borders(parts.overlay(), parts.labels)
-        ),
+        Panel("nearest prototype", with_borders(parts.overlay(), parts.labels)),
     ]
 
 
 def _class_row(parts: _Parts, label: int, prototypes: int) -> list[Panel]:
     own = parts.labels == label
     found = [Panel("its prototypes", parts.overlay(own))]
-    wins = np.bincount(np.maximum(parts.winners[own], 0), minlength=len(parts.colours))
+    winners = parts.winners[own]
+    # A class without prototypes may be predicted, by a model that knows no other.
+    wins = np.bincount(winners[winners >= 0], minlength=len(parts.colours))
     for number in np.argsort(-wins, kind="stable")[:prototypes].tolist():
         if wins[number]:
             title = f"prototype {number}: {_percent(wins[number] / own.sum())}"

@@ -21,7 +21,7 @@ _FIRST = (
 )
 #: Bounds of further colours in CIELAB: over a grey image greys, black and white say nothing, and
 #: what is purer than this outshines the others.
-_LIGHTNESS, _CHROMA = (38, 90), (38, 80)
+_LIGHTNESS, _CHROMA = (30, 90), (38, 80)
 #: Where strength is 0 and where it is 1.
 _OPACITY = (0.3, 0.9)
 _SHARES = (0.05, 0.95)
@@ -48,7 +48,7 @@ def _spread_colours(count: int) -> Picture:
         if number == len(chosen):
             chosen.append(int(distance.argmax()))
         distance = np.minimum(distance, np.linalg.norm(lab - lab[chosen[number]], axis=1))
-    return np.round(255 * colours[chosen]).astype(np.uint8)
+    return np.asarray(np.round(255 * colours[chosen]), dtype=np.uint8)
 
 
 def prototype_colours(count: int) -> Picture:

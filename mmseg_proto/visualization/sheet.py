@@ -17,8 +17,11 @@ _EDGE, _GAP = 20, 12
 _TITLE, _HEADING, _LABEL, _LEGEND = 40, 34, 20, 22
 _SWATCH = 12
 _CELL = 130
+#: What titles need: those of panels, and that of the sheet with the scale beside it.
+_LEAST_PANEL, _LEAST_SHEET = 170, 760
+_LETTER = 13
 _INK = "#222222"
-_BAR = 160
+_BAR, _SCALE = 160, 490
 
 
 class Panel(NamedTuple):
@@ -47,14 +50,16 @@ class Sheet:
     """
 
     def __init__(self, columns: int, panel: tuple[int, int]) -> None:
-        self._panel = panel
-        self._width = 2 * _EDGE + columns * panel[1] + (columns - 1) * _GAP
+        self._height = panel[0]
+        self._step = max(panel[1], _LEAST_PANEL) + _GAP
+        self._width = max(2 * _EDGE + columns * self._step - _GAP, _LEAST_SHEET)
         self._top = _EDGE
         self._pasted: list[tuple[int, int, Picture]] = []
         self._words: list[_Words] = []
 
     def title(self, text: str) -> None:
-        """Write the title of the sheet."""
+        """Write the title of the sheet, cut short where there is no room beside the scale."""
+        text = _shortened(text, (self._width - 2 * _EDGE - _SCALE) // _LETTER)
         self._words.append(_Words(text, _EDGE, self._top + _TITLE / 2 - 6, 20, bold=True))
         self._top += _TITLE
 
@@ -67,16 +72,15 @@ class Sheet:
 
     def panels(self, panels: Sequence[Panel]) -> None:
         """Put pictures beside each other, each under its title."""
-        height, width = self._panel
         for number, panel in enumerate(panels):
-            left = _EDGE + number * (width + _GAP)
+            left = _EDGE + number * self._step
             middle, indent = self._top + _LABEL / 2 - 1, 0
             if panel.colour is not None:
                 self._swatch(left, middle, panel.colour)
                 indent = _SWATCH + 6
             self._words.append(_Words(panel.title, left + indent, middle, 13))
             self._pasted.append((self._top + _LABEL, left, panel.picture))
-        self._top += _LABEL + height + _GAP
+        self._top += _LABEL + self._height + _GAP
 
     def legend(self, entries: Sequence[tuple[str, Colour]]) -> None:
         """List names with their colours, in as many lines as they need."""
@@ -85,19 +89,23 @@ class Sheet:
             left = _EDGE + number % across * _CELL
             middle = self._top + number // across * _LEGEND + _LEGEND / 2
             self._swatch(left, middle, colour)
-            short = name if len(name) <= 16 else f"{name[:15]}\N{HORIZONTAL ELLIPSIS}"
-            self._words.append(_Words(short, left + _SWATCH + 6, middle, 12))
+            self._words.append(_Words(_shortened(name, 16), left + _SWATCH + 6, middle, 12))
         self._top += -(-len(entries) // across) * _LEGEND + _GAP
+
+    def scale(self, low: float, high: float) -> None:
+        """Say at the right of the title's line between which cosines colour grows."""
+        left, middle = self._width - _EDGE - _BAR - 40, _EDGE + _TITLE // 2 - 6
+        shades = np.linspace(235, 60, _BAR).astype(np.uint8)[None, :, None]
+        self._pasted.append((middle - 6, left, np.tile(shades, (12, 1, 3))))
+        text = f"cosine with the nearest prototype  {low:.2f}"
+        self._words.append(_Words(text, left - 265, middle, 12))
+        self._words.append(_Words(f"{high:.2f}", left + _BAR + 8, middle, 12))
 
     def drawn(self) -> Picture:
         """Return the sheet, RGB, shape ``(height, width, 3)``."""
         height = self._top + _EDGE - _GAP
-        canvas = np.full((height, self._width, 3), 255, dtype=np.uint8)
-        for top, left, picture in self._pasted:
-            canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
-        figure = Figure((self._width / _DPI, height / _DPI), dpi=_DPI)
+        figure = Figure((self._width / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
         painter: Any = FigureCanvasAgg(figure)
-        figure.figimage(canvas, resize=False)
         for words in self._words:
             figure.text(
                 words.left / self._width,
@@ -111,18 +119,16 @@ class Sheet:
                 parse_math=False,
             )
         painter.draw()
-        return np.array(painter.buffer_rgba())[..., :3].copy()
-
-    def scale(self, low: float, high: float) -> None:
-        """Say what strength means, at the right of the title's line."""
-        left = self._width - _EDGE - _BAR
-        shades = np.linspace(235, 60, _BAR).astype(np.uint8)[None, :, None]
-        middle = _EDGE + _TITLE / 2 - 6
-        self._pasted.append((int(middle - 6), left - 50, np.tile(shades, (12, 1, 3))))
-        text = f"cosine with the nearest prototype  {low:.2f}"
-        self._words.append(_Words(text, left - 50 - 265, middle, 12))
-        self._words.append(_Words(f"{high:.2f}", left - 50 + _BAR + 8, middle, 12))
+        canvas = np.array(painter.buffer_rgba())[..., :3].copy()
+        # Words lie beside the pictures, and matplotlib would take long to draw these.
+        for top, left, picture in self._pasted:
+            canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+        return canvas
 
     def _swatch(self, left: int, middle: float, colour: Colour, side: int = _SWATCH) -> None:
         picture = np.tile(np.asarray(colour, dtype=np.uint8), (side, side, 1))
         self._pasted.append((round(middle - side / 2), left, picture))
+
+
+def _shortened(text: str, letters: int) -> str:
+    return text if len(text) <= letters else f"{text[: letters - 1]}\N{HORIZONTAL ELLIPSIS}"
