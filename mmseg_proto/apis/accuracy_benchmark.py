@@ -70,7 +70,8 @@ def run_all(
             futures[pool.submit(run_to_file, file, threads, *arguments)] = f"{name}, seed {seed}"
         # On the console of the messages, which so stay above the bar.
         columns = *Progress.get_default_columns(), TimeElapsedColumn()
-        with Progress(*columns, console=console, transient=True) as bar:
+        shown = bool(todo) and console.is_terminal
+        with Progress(*columns, console=console, transient=True, disable=not shown) as bar:
             task = bar.add_task("Training runs", total=len(todo))
             for future in as_completed(futures):
                 future.result()
