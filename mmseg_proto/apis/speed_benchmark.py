@@ -115,8 +115,10 @@ def run_parts(
         }
         for case, functions, peer in _cases(part, configs, settings, device):
             # Drawn once: a bar that moves would take time from what is measured.
-            quiet = {"auto_refresh": False, "disable": not console.is_terminal}
-            with Progress(console=console, transient=True, **quiet) as bar:
+            hidden = not console.is_terminal
+            with Progress(
+                console=console, transient=True, auto_refresh=False, disable=hidden
+            ) as bar:
                 bar.add_task(f"{part}: measuring {case}", total=None)
                 bar.refresh()
                 cases[case] = measure(functions, device, settings.rounds, peer)
