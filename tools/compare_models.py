@@ -10,7 +10,11 @@ from pathlib import Path
 
 def main() -> None:
     """Read the command line and compare."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="Example: python compare_models.py softmax.py softmax.pth proto.py proto.pth "
+        "-o comparison",
+    )
     for which, kind in (("first", "such as softmax"), ("second", "such as prototypes")):
         parser.add_argument(f"{which}_config", type=Path, help=f"config of a model, {kind}")
         parser.add_argument(f"{which}_checkpoint", type=Path, help="its checkpoint")
@@ -18,9 +22,8 @@ def main() -> None:
     parser.add_argument(
         "--names",
         nargs=2,
-        default=("softmax", "prototypes"),
         metavar=("FIRST", "SECOND"),
-        help="what the models are called (default: softmax prototypes)",
+        help="what the models are called (default: after their configs)",
     )
     parser.add_argument("--images", type=int, metavar="N", help="validation images (default: all)")
     parser.add_argument(
@@ -36,14 +39,21 @@ def main() -> None:
             from rich.console import Console
 
             from mmseg_proto.apis.comparison_report import comparison_table, write_comparison
-            from mmseg_proto.apis.model_comparison import Trained, compare_models
+            from mmseg_proto.apis.model_comparison import compare_models
+            from mmseg_proto.apis.trained import name_models
             from mmseg_proto.apis.whole_files import expect_new_file
 
             expect_new_file(arguments.out / "comparison.json", force=arguments.force)
-            first, second = arguments.names
+            first, second = name_models(
+                [
+                    (arguments.first_config, arguments.first_checkpoint),
+                    (arguments.second_config, arguments.second_checkpoint),
+                ],
+                arguments.names,
+            )
             found = compare_models(
-                Trained(first, arguments.first_config, arguments.first_checkpoint),
-                Trained(second, arguments.second_config, arguments.second_checkpoint),
+                first,
+                second,
                 images=arguments.images,
                 examples=arguments.examples,
                 device=arguments.device,

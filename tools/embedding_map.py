@@ -1,4 +1,4 @@
-"""Draws pixels and prototypes in two dimensions, beside those of a softmax model if given."""
+"""Draws pixels and prototypes in two dimensions, beside those of another model if given."""
 
 import argparse
 import sys
@@ -10,67 +10,64 @@ from pathlib import Path
 
 def main() -> None:
     """Read the command line and draw."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("config", type=Path, help="config of the prototype model")
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="Example: python embedding_map.py proto.py proto.pth --against softmax.py "
+        "softmax.pth -o map.png",
+    )
+    parser.add_argument("config", type=Path, help="config of a model, prototypes or softmax")
     parser.add_argument("checkpoint", type=Path, help="its checkpoint")
     parser.add_argument(
         "--against",
         type=Path,
         nargs=2,
         metavar=("CONFIG", "CHECKPOINT"),
-        help="a softmax model to draw beside it",
+        help="another model, to draw at its left",
     )
-    parser.add_argument("-o", "--out", type=Path, required=True, help="picture to write, a .png")
+    parser.add_argument(
+        "-o", "--out", type=Path, required=True, help="picture to write; an .npz beside it"
+    )
     parser.add_argument(
         "--method", choices=("pca", "tsne", "umap"), default="pca", help="(default: %(default)s)"
     )
     parser.add_argument(
-        "--per-class", type=int, default=200, metavar="N", help="pixels (default: %(default)s)"
+        "--per-class", type=int, default=100, metavar="N", help="pixels (default: %(default)s)"
     )
     parser.add_argument("--images", type=int, metavar="N", help="training images (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of everything random")
     parser.add_argument("--device", default="cpu", help="cpu, cuda ... (default: %(default)s)")
     parser.add_argument("--force", action="store_true", help="overwrite what is there")
     arguments = parser.parse_args()
-    for name in ("per_class", "images"):
-        number = getattr(arguments, name)
-        if number is not None and number < 1:
-            parser.error(f"expected --{name.replace('_', '-')} to be at least 1, but got {number}")
     arrays = arguments.out.with_suffix(".npz")
     try:
         # The host reports as it is imported what it could do without; nothing of it matters here.
         with warnings.catch_warnings(), redirect_stdout(StringIO()):
             warnings.simplefilter("ignore")
-            from mmengine.config import Config
+            from rich.console import Console
 
-            from mmseg_proto.apis import embedding_map, load
+            from mmseg_proto.apis import embedding_files, embedding_map
+            from mmseg_proto.apis.embedding_figures import cosine_table
+            from mmseg_proto.apis.trained import name_models
             from mmseg_proto.apis.whole_files import expect_new_file
 
+            embedding_map.expect_method(arguments.method)
             for file in (arguments.out, arrays):
                 expect_new_file(file, force=arguments.force)
-            models = {"prototypes": (arguments.config, arguments.checkpoint)}
-            if arguments.against:
-                models = {"softmax": tuple(arguments.against), **models}
-            maps = []
-            for title, (config, checkpoint) in models.items():
-                cfg = Config.fromfile(config)
-                model = load(checkpoint, cfg, arguments.device)
-                maps.append(
-                    embedding_map.sample_embeddings(
-                        cfg,
-                        model,
-                        title,
-                        arguments.per_class,
-                        images=arguments.images,
-                        seed=arguments.seed,
-                    )
-                )
+            models = [tuple(arguments.against)] if arguments.against else []
+            models.append((arguments.config, arguments.checkpoint))
+            maps = embedding_map.sample_models(
+                name_models(models),
+                arguments.per_class,
+                images=arguments.images,
+                seed=arguments.seed,
+                device=arguments.device,
+            )
             laid = [embedding_map.project(one, arguments.method, arguments.seed) for one in maps]
-            meta = model.dataset_meta
-            embedding_map.save_npz(maps, laid, arrays)
-            embedding_map.draw_map(maps, laid, meta["classes"], meta["palette"], arguments.out)
+            embedding_files.save_npz(maps, laid, arrays)
+            embedding_files.write_maps(maps, laid, arguments.method, arguments.out)
     except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
         sys.exit(f"No map was drawn. {error}")
+    Console().print(cosine_table(maps))
     print(f"Map: {arguments.out.resolve()}\nArrays: {arrays.resolve()}")
 
 

@@ -10,7 +10,8 @@ from rich.table import Table
 from mmseg_proto.visualization.comparison_picture import draw_comparison
 
 from .accuracy_report import rich_table
-from .model_comparison import Comparison, Example, ious, top_confusions
+from .confusion import ious, top_confusions
+from .model_comparison import Comparison, Example
 from .report_pictures import Picture, data_address
 from .whole_files import expect_new_file, write_json, written_whole
 

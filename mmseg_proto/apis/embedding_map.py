@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -10,17 +10,23 @@ import torch
 import torch.nn.functional as F
 from mmengine.config import Config
 from numpy.typing import NDArray
+from rich.markup import escape
 from torch import Tensor
 
 from mmseg_proto.heads import ProtoDecodeHead
 from mmseg_proto.heads.decoders import last_head
 
 from .feature_sample import Reservoir, classifier_inputs, whole_images
-from .foreign_text import for_picture
-from .progress import map_with_progress
-from .whole_files import written_whole
+from .progress import doing, map_with_progress
+from .trained import Trained, classes_of, expect_same_classes
 
-METHODS = ("pca", "tsne", "umap")
+#: Module and package that each method needs.
+_NEEDED = {
+    "pca": ("torch", "torch"),
+    "tsne": ("sklearn", "scikit-learn"),
+    "umap": ("umap", "umap-learn"),
+}
+METHODS = tuple(_NEEDED)
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,9 @@ class EmbeddingMap:
         anchors: Living prototypes, or class vectors of a softmax model, unit-norm, ``(P, D)``.
         anchor_labels: Their classes, ``(P,)``.
         anchor_numbers: Their numbers in the class, ``(P,)``; 0 for class vectors.
+        kind: What they are, 'prototypes' or 'class vectors'.
+        classes: Names of the C classes.
+        palette: Their colours, RGB, ``(C, 3)``.
     """
 
     title: str
@@ -42,6 +51,9 @@ class EmbeddingMap:
     anchors: Tensor
     anchor_labels: Tensor
     anchor_numbers: Tensor
+    kind: str
+    classes: tuple[str, ...]
+    palette: NDArray[np.uint8]
 
 
 @torch.no_grad()
@@ -60,13 +72,20 @@ def sample_embeddings(
 
     Returns:
         EmbeddingMap: The pixels, and prototypes or class vectors.
+
+    Raises:
+        ValueError: If a number is below 1, or no pixel has a label.
     """
+    for name, number in (("per_class", per_class), ("images", images)):
+        if number is not None and number < 1:
+            raise ValueError(f"Expected `{name}` to be at least 1, but got {number}.")
     head = last_head(model)
     proto = isinstance(head, ProtoDecodeHead)
     classifier: Any = head.prototype_classifier if proto else head.conv_seg
     dataset = whole_images(cfg, cfg.train_dataloader.dataset)
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))
-    samples = map_with_progress(dataset.__getitem__, order[:images].tolist(), 1, f"Map of {title}")
+    bar = escape(f"Map of {title}")
+    samples = map_with_progress(dataset.__getitem__, order[:images].tolist(), 1, bar)
     reservoir = Reservoir(head.num_classes, per_class, seed)
     for features, labels in classifier_inputs(model, classifier, samples):
         if proto:
@@ -82,7 +101,58 @@ def sample_embeddings(
         anchors = F.normalize(classifier.weight.detach().flatten(1).float().cpu(), dim=1)
         classes = torch.arange(len(anchors))
         numbers = torch.zeros_like(classes)
-    return EmbeddingMap(title, points, labels, anchors, classes, numbers)
+    kind = "prototypes" if proto else "class vectors"
+    return EmbeddingMap(title, points, labels, anchors, classes, numbers, kind, *classes_of(model))
+
+
+def sample_models(
+    models: Sequence[Trained],
+    per_class: int,
+    *,
+    images: int | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+) -> list[EmbeddingMap]:
+    """Sample several models with the same classes, one after the other.
+
+    Args:
+        models: The models.
+        per_class: Pixels of each class, at least 1.
+        images: Training images to look at. Defaults to None: all.
+        seed: Seed of everything random. Defaults to 0.
+        device: Where the models run. Defaults to 'cpu'.
+
+    Returns:
+        list[EmbeddingMap]: The pixels of each, and its prototypes or class vectors.
+
+    Raises:
+        ValueError: If the models differ in classes.
+    """
+    maps: list[EmbeddingMap] = []
+    for one in models:
+        cfg, model = one.load(device)
+        if maps:
+            expect_same_classes({maps[0].title: maps[0].classes, one.name: classes_of(model)[0]})
+        maps.append(sample_embeddings(cfg, model, one.name, per_class, images=images, seed=seed))
+    return maps
+
+
+def expect_method(method: str) -> None:
+    """Make sure that a layout can be computed, before anything is done for it.
+
+    Args:
+        method: One of `METHODS`.
+
+    Raises:
+        ImportError: If a package is missing.
+        ValueError: If the method is unknown.
+    """
+    if method not in METHODS:
+        raise ValueError(f"Expected `method` to be one of {METHODS}, but got {method!r}.")
+    module, package = _NEEDED[method]
+    if find_spec(module) is None:
+        said = f"Expected {package} for method '{method}', but it is not installed"
+        raise ImportError(f"{said}: pip install {package}")
 
 
 def project(
@@ -95,18 +165,13 @@ def project(
 
     Args:
         sample: Pixels and prototypes.
-        method: 'pca', 'tsne' (needs scikit-learn) or 'umap' (needs umap-learn).
+        method: One of `METHODS`, see `expect_method`. Defaults to 'pca'.
         seed: Seed of t-SNE and UMAP. Defaults to 0.
 
     Returns:
         tuple: Places of the pixels ``(N, 2)`` and of the prototypes ``(P, 2)``, fp32.
-
-    Raises:
-        ImportError: If a package is missing.
-        ValueError: If the method is unknown.
     """
-    if method not in METHODS:
-        raise ValueError(f"Expected `method` to be one of {METHODS}, but got {method!r}.")
+    expect_method(method)
     if method == "pca":
         mean = sample.points.mean(dim=0)
         _, _, directions = torch.linalg.svd(sample.points - mean, full_matrices=False)
@@ -116,87 +181,20 @@ def project(
         places = [(part - mean) @ directions.t() for part in (sample.points, sample.anchors)]
         return places[0].numpy(), places[1].numpy()
     both = torch.cat([sample.points, sample.anchors]).numpy()
-    laid = np.asarray(_layout(method, len(both), seed).fit_transform(both), dtype=np.float32)
+    with doing(f"Laying out {len(both):,} points of {sample.title}"):
+        laid = np.asarray(_layout(method, len(both), seed).fit_transform(both), dtype=np.float32)
     return laid[: len(sample.points)], laid[len(sample.points) :]
 
 
 def _layout(method: str, count: int, seed: int) -> Any:
     """Return t-SNE or UMAP of a library."""
-    try:
-        if method == "tsne":
-            from sklearn.manifold import TSNE
+    if method == "tsne":
+        from sklearn.manifold import TSNE
 
-            # Its own default of 30, where there are enough points for it.
-            return TSNE(
-                metric="cosine", perplexity=min(30, max(1, (count - 1) / 3)), random_state=seed
-            )
-        from umap import UMAP
+        # Its own default of 30, where there are enough points for it.
+        perplexity = min(30, max(1, (count - 1) / 3))
+        return TSNE(metric="cosine", perplexity=perplexity, random_state=seed)
+    from umap import UMAP
 
-        return UMAP(metric="cosine", random_state=seed)
-    except ImportError as error:
-        package = "scikit-learn" if method == "tsne" else "umap-learn"
-        raise ImportError(
-            f"Expected {package} for method '{method}', but it is not installed: "
-            f"pip install {package}"
-        ) from error
-
-
-def save_npz(maps: Sequence[EmbeddingMap], places: Sequence[Any], file: Path) -> None:
-    """Write embeddings and places, with names that end in the number of the model.
-
-    Args:
-        maps: Pixels and prototypes of each model.
-        places: What `project` returns for each.
-        file: The file, ending in .npz.
-    """
-    arrays: dict[str, Any] = {}
-    for number, (sample, (points, anchors)) in enumerate(zip(maps, places, strict=True)):
-        named = {"points_2d": points, "anchors_2d": anchors}
-        for name in ("points", "labels", "anchors", "anchor_labels", "anchor_numbers"):
-            named[name] = getattr(sample, name).numpy()
-        arrays |= {f"{name}_{number}": values for name, values in named.items()}
-        arrays[f"title_{number}"] = np.array(sample.title)
-    with written_whole(file) as draft, draft.open("wb") as opened:
-        np.savez_compressed(opened, **arrays)
-
-
-def draw_map(
-    maps: Sequence[EmbeddingMap],
-    places: Sequence[Any],
-    names: Sequence[str],
-    palette: Sequence[Sequence[int]],
-    file: Path,
-) -> None:
-    """Draw the maps side by side.
-
-    Args:
-        maps: Pixels and prototypes of each model.
-        places: What `project` returns for each.
-        names: Names of the C classes.
-        palette: RGB colours of the classes.
-        file: The picture; its suffix says the format.
-    """
-    from matplotlib.figure import Figure
-
-    colours = np.array(palette) / 255
-    figure = Figure(figsize=(7.5 * len(maps), 7), layout="constrained")
-    for axes, sample, (points, anchors) in zip(
-        figure.subplots(1, len(maps), squeeze=False)[0], maps, places, strict=True
-    ):
-        axes.scatter(*points.T, s=6, c=colours[sample.labels], alpha=0.5, linewidths=0)
-        look = {"s": 70, "marker": "o", "edgecolors": "black", "linewidths": 1.2}
-        axes.scatter(*anchors.T, c=colours[sample.anchor_labels], **look)
-        for label in sample.labels.unique().tolist() if len(names) <= 40 else []:
-            middle = np.median(points[(sample.labels == label).numpy()], axis=0)
-            axes.annotate(
-                for_picture(names[label]),
-                middle,
-                ha="center",
-                fontsize=9,
-                bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1.5},
-            )
-        axes.set_title(for_picture(sample.title))
-        axes.set_xticks([])
-        axes.set_yticks([])
-    with written_whole(file) as draft:
-        figure.savefig(draft, dpi=110, format=file.suffix[1:] or "png")
+    # One job: with a seed it takes no more, and would warn of it.
+    return UMAP(metric="cosine", random_state=seed, n_jobs=1)

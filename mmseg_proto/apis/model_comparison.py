@@ -1,10 +1,10 @@
 """Two models on the same validation images: class by class, and where they disagree."""
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 
 from mmseg_proto.visualization.comparison_picture import ONLY_FIRST, ONLY_SECOND, differences
 
+from .confusion import Counts, Labels, count_confusion
 from .feature_sample import whole_images
 from .progress import map_with_progress
 from .trained import Trained as Trained
-from .trained import classes_of
+from .trained import classes_of, expect_same_classes
 
-Counts = NDArray[np.int64]
-Labels = NDArray[np.int16]
 _IGNORED = 255
 
 
@@ -68,22 +67,6 @@ class Comparison:
     images: int
 
 
-class Confusion(NamedTuple):
-    """Pixels of one class that a model takes for another.
-
-    Attributes:
-        truth: The true class.
-        predicted: What they are taken for.
-        pixels: Their number.
-        share: Their share of the pixels of the true class, in (0, 1].
-    """
-
-    truth: int
-    predicted: int
-    pixels: int
-    share: float
-
-
 def compare_models(
     first: Trained,
     second: Trained,
@@ -120,7 +103,7 @@ def compare_models(
     (own, former), (cfg, latter) = first.load(device), second.load(device)
     datasets = [whole_images(each, cfg.val_dataloader.dataset) for each in (own, cfg)]
     classes, palette = classes_of(latter)
-    _expect_same_classes(
+    expect_same_classes(
         {
             first.name: classes_of(former)[0],
             second.name: classes,
@@ -146,61 +129,6 @@ def compare_models(
     return Comparison(
         (first.name, second.name), classes, palette, confusion, kept.take(), len(chosen)
     )
-
-
-def count_confusion(truth: Labels, predicted: Labels, num_classes: int) -> Counts:
-    """Count pixels by true and predicted class.
-
-    Args:
-        truth: True classes, ``(H, W)``; -1 for pixels that do not count.
-        predicted: Predicted classes, ``(H, W)``.
-        num_classes: Number of classes C.
-
-    Returns:
-        Counts: Rows are true classes, columns predicted ones, ``(C, C)``.
-    """
-    counts = truth >= 0
-    pairs = truth[counts].astype(np.int64) * num_classes + predicted[counts]
-    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
-
-
-def ious(confusion: Counts) -> NDArray[np.float64]:
-    """Compute the IoU of each class.
-
-    Args:
-        confusion: Pixels by true and predicted class, ``(C, C)``.
-
-    Returns:
-        NDArray[np.float64]: In percent, ``(C,)``; NaN for a class that is neither in the truth
-        nor predicted.
-    """
-    both = confusion.diagonal()
-    either = confusion.sum(axis=0) + confusion.sum(axis=1) - both
-    return np.where(either > 0, 100 * both / np.maximum(either, 1), np.nan)
-
-
-def top_confusions(confusion: Counts, count: int, truth: int | None = None) -> list[Confusion]:
-    """List the largest confusions.
-
-    Args:
-        confusion: Pixels by true and predicted class, ``(C, C)``.
-        count: How many, at most.
-        truth: Only those of this true class. Defaults to None: of all.
-
-    Returns:
-        list[Confusion]: That with most pixels first.
-    """
-    errors = confusion.copy()
-    np.fill_diagonal(errors, 0)
-    if truth is not None:
-        errors[np.arange(len(errors)) != truth] = 0
-    found = []
-    for place in np.argsort(-errors, axis=None, kind="stable")[:count].tolist():
-        true, predicted = divmod(place, len(errors))
-        pixels = int(errors[true, predicted])
-        if pixels:
-            found.append(Confusion(true, predicted, pixels, pixels / int(confusion[true].sum())))
-    return found
 
 
 class _Extremes:
@@ -264,22 +192,3 @@ def _ignored_labels(evaluator: Any) -> set[int]:
     """Labels that the metrics of a config ignore."""
     metrics = evaluator if isinstance(evaluator, list | tuple) else [evaluator or {}]
     return {metric.get("ignore_index", _IGNORED) for metric in metrics}
-
-
-def _expect_same_classes(known: dict[str, tuple[str, ...]]) -> None:
-    """Refuse to compare what does not speak of the same classes."""
-    (name, classes), *others = known.items()
-    for other, found in others:
-        if found != classes:
-            raise ValueError(
-                f"Expected the same classes in the same order, but {name} has {len(classes)} and "
-                f"{other} {len(found)}: {_first_difference(classes, found)}."
-            )
-
-
-def _first_difference(one: Sequence[str], other: Sequence[str]) -> str:
-    for number, pair in enumerate(zip(one, other, strict=False)):
-        if pair[0] != pair[1]:
-            return f"class {number} is {pair[0]!r} in one and {pair[1]!r} in the other"
-    longer = max(one, other, key=len)
-    return f"only one has {longer[min(len(one), len(other))]!r}"

@@ -1,5 +1,6 @@
 """A trained model as users name it: by its config and its checkpoint."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,21 +42,26 @@ class Trained:
         return cfg, load(self.checkpoint, cfg, device)
 
 
-def name_models(models: list[tuple[Path, Path]]) -> list[Trained]:
-    """Name models after their configs, and after their checkpoints where configs are alike.
+def name_models(
+    models: Sequence[tuple[Path, Path]], names: Sequence[str] | None = None
+) -> list[Trained]:
+    """Name models after their configs, with their checkpoints where configs are alike.
 
     Args:
         models: Config and checkpoint of each.
+        names: Other names for them. Defaults to None: none.
 
     Returns:
         list[Trained]: The models.
     """
-    stems = [config.stem for config, _ in models]
-    alike = len(set(stems)) < len(stems)
-    return [
-        Trained(f"{config.stem} ({checkpoint.stem})" if alike else config.stem, config, checkpoint)
-        for config, checkpoint in models
-    ]
+    if names is None:
+        names = [config.stem for config, _ in models]
+    if len(set(names)) < len(names):
+        names = [
+            f"{name} ({checkpoint.stem})"
+            for name, (_, checkpoint) in zip(names, models, strict=True)
+        ]
+    return [Trained(name, *model) for name, model in zip(names, models, strict=True)]
 
 
 def classes_of(model: Any) -> tuple[tuple[str, ...], NDArray[np.uint8]]:
@@ -74,3 +80,29 @@ def classes_of(model: Any) -> tuple[tuple[str, ...], NDArray[np.uint8]]:
     if palette is None or len(palette) != len(names):
         return names, prototype_colours(len(names))
     return names, np.asarray(palette, dtype=np.uint8)
+
+
+def expect_same_classes(known: Mapping[str, Sequence[str]]) -> None:
+    """Refuse to compare what does not speak of the same classes.
+
+    Args:
+        known: Name of a model or a data set to its classes, in their order.
+
+    Raises:
+        ValueError: If they differ.
+    """
+    (name, classes), *others = known.items()
+    for other, found in others:
+        if tuple(found) != tuple(classes):
+            raise ValueError(
+                f"Expected the same classes in the same order, but {name} has {len(classes)} and "
+                f"{other} {len(found)}: {_first_difference(classes, found)}."
+            )
+
+
+def _first_difference(one: Sequence[str], other: Sequence[str]) -> str:
+    for number, pair in enumerate(zip(one, other, strict=False)):
+        if pair[0] != pair[1]:
+            return f"class {number} is {pair[0]!r} in one and {pair[1]!r} in the other"
+    longer = max(one, other, key=len)
+    return f"only one has {longer[min(len(one), len(other))]!r}"
