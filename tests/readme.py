@@ -29,8 +29,8 @@ def table_rows(first_column: str, text: str = TEXT) -> list[list[str]]:
 
 
 def commands(text: str) -> list[str]:
-    """Return the lines of bash blocks and commands in running text, continued lines joined."""
-    blocks = "\n".join(code_blocks("bash", text)).replace("\\\n", " ").splitlines()
+    """Return the lines of shell blocks and commands in running text, continued lines joined."""
+    blocks = "\n".join(code_blocks("(?:bash|shell)", text)).replace("\\\n", " ").splitlines()
     rest = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
     inline = re.findall(r"`([^`]+)`", rest)
     return [re.sub(r"\s+", " ", line.partition(" #")[0]).strip() for line in [*blocks, *inline]]

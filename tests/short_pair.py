@@ -29,7 +29,7 @@ def _train(base: Path, folder: Path, tested: str) -> Trained:
     config = folder / f"{name}.py"
     config.write_text(
         f"_base_ = {str(base)!r}\n"
-        f"train_dataloader = dict(batch_size=4, dataset=dict(length={TRAINING_IMAGES}))\n"
+        f"train_dataloader = dict(batch_size=2, dataset=dict(length={TRAINING_IMAGES}))\n"
         f"val_dataloader = dict(dataset=dict(length={VALIDATION_IMAGES}))\n"
         "model = dict(backbone=dict(init_cfg=None), decode_head=dict(channels=32),\n"
         f"    test_cfg={tested})\n"

@@ -24,9 +24,12 @@ from .demo_report import (
     read_picture,
 )
 from .mim_job import JobError, MimJob, wait_for
+from .report import ReportSettings, write_report
 
 CONFIGS = {"softmax": "softmax_demo_synthetic.py", "prototypes": "proto_demo_synthetic.py"}
 _PICTURES = 8
+#: Training images that the report looks at, and validation images that it compares on.
+_IMAGES, _COMPARED = 120, 60
 
 
 def run_demo(configs: Path, out: Path, iterations: int | None, console: Console) -> None:
@@ -171,6 +174,14 @@ def _report(
         command = ["mim", "test", "mmsegmentation", str(configs / CONFIGS[name])]
         command += ["--checkpoint", str(job.checkpoint())]
         console.print("  " + shlex.join(command), soft_wrap=True, highlight=False)
+    report = out / "report.html"
+    proto, softmax = (
+        (configs / CONFIGS[name], trained[name].checkpoint()) for name in ("prototypes", "softmax")
+    )
+    settings = ReportSettings(images=_IMAGES, compared=_COMPARED, against=softmax)
+    write_report(*proto, report, settings, force=True)
+    console.print("What the prototypes stand for, to open in a browser:")
+    console.print(f"  {report.resolve()}", soft_wrap=True, highlight=False)
 
 
 def _test_dataset(config: Path) -> Any:

@@ -10,7 +10,6 @@ from mmengine.config import Config
 
 from mmseg_proto.heads import ProtoDecodeHead
 from mmseg_proto.heads.decoders import last_head
-from mmseg_proto.version import __version__
 
 from .comparison_report import comparison_context
 from .gallery import build_gallery
@@ -21,6 +20,8 @@ from .report_classes import class_payloads, class_rows, examples_for
 from .report_map import map_context
 from .report_pictures import ask_pictures, data_address
 from .whole_files import expect_new_file, written_whole
+
+_MADE_WITH = ("mmseg-proto", "torch")
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,7 @@ def _facts(config: Path, checkpoint: Path, settings: ReportSettings) -> list[dic
         ("config", config.name),
         ("checkpoint", checkpoint.name),
         ("training images looked at", looked),
-        ("made with", f"mmseg_proto {__version__}, PyTorch {metadata.version('torch')}"),
+        ("made with", ", ".join(f"{name} {metadata.version(name)}" for name in _MADE_WITH)),
     ]
     if settings.against is not None:
         facts.insert(2, ("compared with", settings.against[1].name))
