@@ -131,6 +131,14 @@ def test_what_is_missing_is_said_first(
         run_demo(repository / "configs", tmp_path, None, console)
 
 
+def test_missing_libraries_of_the_report_are_said_first(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "bokeh", None)
+    with pytest.raises(JobError, match=r"pip install 'mmseg-proto\[analysis\]'"):
+        run_demo(repository / "configs", tmp_path, None, Console(quiet=True))
+
+
 def test_missing_weights_are_said_first(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,3 +179,6 @@ def test_the_whole_demo(repository: Path, tmp_path: Path) -> None:
             next((tmp_path / "out" / name / "test").glob("*_*/*.json")).read_text()
         )
         assert f"{name}: mIoU {metrics['mIoU']:.2f}" in done.stdout
+    report = tmp_path / "out" / "report.html"
+    assert done.stdout.rstrip().endswith(str(report))
+    assert "beside softmax" in report.read_text()

@@ -3,6 +3,7 @@
 import os
 import shlex
 import time
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from .demo_report import (
 )
 from .mim_job import JobError, MimJob, wait_for
 from .report import ReportSettings, write_report
+from .report_rendering import require_libraries
 
 CONFIGS = {"softmax": "softmax_demo_synthetic.py", "prototypes": "proto_demo_synthetic.py"}
 _PICTURES = 8
@@ -33,8 +35,9 @@ _IMAGES, _COMPARED = 120, 60
 
 
 def run_demo(configs: Path, out: Path, iterations: int | None, console: Console) -> None:
-    """Train and test the two demo configs through `mim`, then print and draw the comparison.
+    """Train and test the two demo configs through `mim`, then show how they compare.
 
+    It prints and draws the comparison, and writes the report on what the prototypes stand for.
     Both run at the same time, each on its share of the processors.
 
     Args:
@@ -53,13 +56,20 @@ def run_demo(configs: Path, out: Path, iterations: int | None, console: Console)
     started = time.monotonic()
     trained = _train(configs, out, iterations, console)
     tested = _test(configs, out, trained, console)
-    _report(configs, out, trained, tested, console)
+    _show(configs, out, trained, tested, console)
+    report = _explain(configs, out, trained)
     console.print(f"Finished after {time.monotonic() - started:.0f} s.")
+    console.print("What each prototype stands for, to open in a browser:")
+    console.print(f"  {report}", soft_wrap=True, highlight=False)
 
 
 def _require(configs: Path) -> None:
     if find_spec("mim") is None:
         raise JobError("The demo needs `mim`, which is not installed: pip install onedl-mim")
+    try:
+        require_libraries()
+    except ImportError as error:
+        raise JobError(str(error)) from error
     for name in CONFIGS.values():
         if not (configs / name).is_file():
             raise JobError(f"Expected the config {name} in {configs}, but it is not there.")
@@ -133,7 +143,7 @@ def _test(
     return jobs
 
 
-def _report(
+def _show(
     configs: Path,
     out: Path,
     trained: dict[str, MimJob],
@@ -174,14 +184,20 @@ def _report(
         command = ["mim", "test", "mmsegmentation", str(configs / CONFIGS[name])]
         command += ["--checkpoint", str(job.checkpoint())]
         console.print("  " + shlex.join(command), soft_wrap=True, highlight=False)
-    report = out / "report.html"
-    proto, softmax = (
-        (configs / CONFIGS[name], trained[name].checkpoint()) for name in ("prototypes", "softmax")
+
+
+def _explain(configs: Path, out: Path, trained: dict[str, MimJob]) -> Path:
+    """Write the report on what the prototypes stand for."""
+    softmax, prototypes = (
+        (configs / file, trained[name].checkpoint()) for name, file in CONFIGS.items()
     )
     settings = ReportSettings(images=_IMAGES, compared=_COMPARED, against=softmax)
-    write_report(*proto, report, settings, force=True)
-    console.print("What the prototypes stand for, to open in a browser:")
-    console.print(f"  {report.resolve()}", soft_wrap=True, highlight=False)
+    report = out / "report.html"
+    with warnings.catch_warnings():
+        # What the host warns of while it builds a model stands in the logs of training already.
+        warnings.simplefilter("ignore")
+        write_report(*prototypes, report, settings, force=True)
+    return report.resolve()
 
 
 def _test_dataset(config: Path) -> Any:

@@ -18,7 +18,9 @@ from .loading import load
 from .model_comparison import Trained, compare_models
 from .report_classes import class_payloads, class_rows, examples_for
 from .report_map import map_context
-from .report_pictures import ask_pictures, data_address
+from .report_pictures import address_of, ask_pictures, data_address
+from .report_rendering import render_page, require_libraries
+from .training_life import read_training_life, training_picture
 from .whole_files import expect_new_file, written_whole
 
 _MADE_WITH = ("mmseg-proto", "torch")
@@ -74,14 +76,7 @@ def write_report(
         TypeError: If the model has no prototypes.
     """
     expect_new_file(out, force=force)
-    try:
-        import bokeh  # noqa: F401
-        import jinja2
-        from markupsafe import Markup
-    except ImportError as error:
-        raise ImportError(
-            f"A report needs bokeh and jinja2 ({error}): pip install 'mmseg-proto[analysis]'"
-        ) from error
+    require_libraries()
     cfg = Config.fromfile(config)
     context = report_context(cfg, checkpoint, settings)
     if settings.against is not None:
@@ -96,16 +91,7 @@ def write_report(
         for name, mean in zip(("softmax", "prototypes"), means, strict=True):
             context["numbers"].append({"name": f"mIoU with {name}", "value": f"{mean} %"})
     context["facts"] = _facts(config, checkpoint, settings)
-    # Everything that is filled in is escaped; what is not are our own two files.
-    pages = jinja2.Environment(
-        loader=jinja2.PackageLoader("mmseg_proto.apis", "report_page"), autoescape=True
-    )
-    # Bokeh reads its models in the order in which they stand.
-    pages.policies["json.dumps_kwargs"] = {"sort_keys": False}
-    folder = Path(__file__).parent / "report_page"
-    for name, file in (("style", "page.css"), ("script", "page.js")):
-        context[name] = Markup((folder / file).read_text(encoding="utf-8"))
-    text = pages.get_template("page.html").render(context)
+    text = render_page(context)
     with written_whole(out) as draft:
         draft.write_text(text, encoding="utf-8")
 
@@ -150,7 +136,7 @@ def report_context(cfg: Config, checkpoint: Path, settings: ReportSettings) -> d
         {"name": "training pictures looked at", "value": f"{len(gallery.sizes):,}"},
     ]
     context: dict[str, Any] = {
-        "title": f"What the prototypes of {checkpoint.stem} stand for",
+        "title": f"What the prototypes of {Path(cfg.filename).stem} stand for",
         "num_prototypes": alive,
         "classes": rows,
         "numbers": numbers,
@@ -168,7 +154,7 @@ def report_context(cfg: Config, checkpoint: Path, settings: ReportSettings) -> d
         "health": _health(checkpoint),
         "map": map_context(cfg, model, settings.against, settings.images, settings.seed),
         "comparison": None,
-        "training": None,
+        "training": _training(checkpoint.parent),
     }
     return context
 
@@ -185,6 +171,15 @@ def _health(checkpoint: Path) -> dict[str, Any]:
         for row in said["classes"]
     ]
     return {"columns": [name.replace("_", " ") for name in columns], "rows": rows}
+
+
+def _training(work_dir: Path) -> str | None:
+    """Draw how the prototypes fared in training, None where nothing is logged of it."""
+    try:
+        life = read_training_life(work_dir)
+    except (FileNotFoundError, ValueError):
+        return None
+    return address_of(training_picture(life), "png")
 
 
 def _facts(config: Path, checkpoint: Path, settings: ReportSettings) -> list[dict[str, str]]:

@@ -1,16 +1,14 @@
 """What the report says of each class: its prototypes as plain data, with a sheet of crops."""
 
-import base64
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from mmseg_proto.prototypes import usage_perplexity
 
 from .gallery import Gallery, crop_sightings
+from .report_pictures import data_address
 
 #: Crops of all classes together; with more prototypes each shows fewer, and smaller ones.
 _MOST_CROPS, _SIZE, _SMALL_SIZE = 6000, 72, 48
@@ -53,7 +51,7 @@ def class_payloads(gallery: Gallery, names: Sequence[str]) -> list[dict[str, Any
     return [
         {
             "size": size,
-            "sprite": _packed(sheets[c]),
+            "sprite": data_address(sheets[c], None, _QUALITY),
             "prototypes": [
                 {**_prototype(gallery, names, c * places + k), "row": row}
                 for row, k in enumerate(living[c])
@@ -133,9 +131,3 @@ def _lost(gallery: Gallery, names: Sequence[str], number: int) -> str:
 
 def _percent(share: float) -> str:
     return "unknown" if share != share else f"{100 * share:.1f} %"
-
-
-def _packed(sheet: NDArray[np.uint8]) -> str:
-    bgr = np.ascontiguousarray(sheet[..., ::-1])
-    _, packed = cv2.imencode(".webp", bgr, [cv2.IMWRITE_WEBP_QUALITY, _QUALITY])
-    return "data:image/webp;base64," + base64.b64encode(packed.tobytes()).decode()

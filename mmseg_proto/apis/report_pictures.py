@@ -83,22 +83,29 @@ class AskedPicture:
         return cv2.resize(values, (width, height), interpolation=cv2.INTER_NEAREST)
 
 
-def data_address(picture: Picture, longest: int = _LONGEST) -> str:
+def data_address(picture: Picture, longest: int | None = _LONGEST, quality: int = _QUALITY) -> str:
     """Pack a picture into an address that needs no file.
 
     Args:
         picture: RGB, shape ``(H, W, 3)``.
-        longest: Pixels a side, to which a larger picture is shrunk. Defaults to 640.
+        longest: Pixels a side, to which a larger picture is shrunk; None leaves it. Defaults to
+            640.
+        quality: Of WebP, 1 to 100. Defaults to 80.
 
     Returns:
         str: ``data:image/webp;base64,...``
     """
-    factor = longest / max(picture.shape[:2])
+    factor = longest / max(picture.shape[:2]) if longest else 1
     if factor < 1:
         picture = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
     bgr = np.ascontiguousarray(picture[..., ::-1])
-    _, packed = cv2.imencode(".webp", bgr, [cv2.IMWRITE_WEBP_QUALITY, _QUALITY])
-    return "data:image/webp;base64," + base64.b64encode(packed.tobytes()).decode()
+    _, packed = cv2.imencode(".webp", bgr, [cv2.IMWRITE_WEBP_QUALITY, quality])
+    return address_of(packed.tobytes(), "webp")
+
+
+def address_of(packed: bytes, kind: str) -> str:
+    """Return the bytes of an image file of some kind, such as png, as an address."""
+    return f"data:image/{kind};base64,{base64.b64encode(packed).decode()}"
 
 
 @torch.no_grad()

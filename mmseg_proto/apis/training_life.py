@@ -4,6 +4,7 @@ import json
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from .whole_files import written_whole
 
 #: Letters of a class's name that a picture has room for.
 _LONGEST_NAME = 28
+_DPI = 110
 
 
 def read_training_life(work_dir: Path) -> TrainingLife:
@@ -67,10 +69,24 @@ def draw_training_life(life: TrainingLife, file: Path) -> None:
     Raises:
         ValueError: If matplotlib knows no such format.
     """
-    labels = {head: [_label(name) for name in names] for head, names in life.classes.items()}
-    figure = training_figure(life, labels)
     with written_whole(file) as draft:
-        figure.savefig(draft, dpi=110, format=file.suffix[1:] or "png")
+        draft.write_bytes(training_picture(life, file.suffix[1:] or "png"))
+
+
+def training_picture(life: TrainingLife, kind: str = "png") -> bytes:
+    """Return the picture that `draw_training_life` writes.
+
+    Args:
+        life: What training has logged.
+        kind: Its format. Defaults to PNG.
+
+    Raises:
+        ValueError: If matplotlib knows no such format.
+    """
+    labels = {head: [_label(name) for name in names] for head, names in life.classes.items()}
+    drawn = BytesIO()
+    training_figure(life, labels).savefig(drawn, dpi=_DPI, format=kind)
+    return drawn.getvalue()
 
 
 @dataclass

@@ -56,7 +56,7 @@ def test_in_a_browser(page: Path, trained: tuple[Path, Path], tmp_path: Path) ->
     with chromium(tmp_path) as browser:
         browser.get(page.as_uri())
         # What a data set calls its classes is text.
-        assert browser.title == "What the prototypes of iter_30 stand for"
+        assert browser.title == "What the prototypes of config stand for"
         assert WICKED in browser.find_element(By.ID, "classes").text
         # A click on a pixel.
         stage = browser.find_element(By.ID, "stage")

@@ -73,17 +73,14 @@ function choosePicture() {
   picture = read("picture-" + byId("shown").value);
   row = picture.rows >> 1;
   column = picture.columns >> 1;
-  mark.hidden = true;
-  byId("answer").replaceChildren(element("p", "No pixel yet."));
-  byId("answer-examples").replaceChildren();
   show();
+  ask();
 }
 function sentence(role, id, cosine) {
   return role + " " + named(id) + ": cosine " + (cosine / 1000).toFixed(3) + ", distance " + (1 - cosine / 1000).toFixed(3) + ".";
 }
 function ask() {
   const at = row * picture.columns + column;
-  mark.hidden = false;
   mark.style.left = (100 * (column + 0.5)) / picture.columns + "%";
   mark.style.top = (100 * (row + 0.5)) / picture.rows + "%";
   const winner = picture.winner[at], rival = picture.rival[at], truth = picture.truth[at];
