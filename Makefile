@@ -32,7 +32,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-all test-openmmlab check format docs clean FORCE
+.PHONY: help setup demo test test-all test-openmmlab browser check format docs clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +50,15 @@ test-all: $(STAMP) ## run every test
 
 test-openmmlab: ## run the quick tests on OpenMMLab's packages, in an environment of their own
 	@$(MAKE) --no-print-directory test FAMILY=openmmlab VENV=.venv-openmmlab
+
+browser: ## install Chromium and its driver, in which tests open the report (Debian, as root)
+	@if command -v chromium > /dev/null && command -v chromedriver > /dev/null; then exit 0; fi; \
+	if ! command -v apt-get > /dev/null || [ "$$(id -u)" != 0 ]; then \
+	  echo "Expected apt-get and root. Install by hand what gives the commands chromium and" \
+	    "chromedriver; on Debian: sudo apt-get install chromium chromium-driver"; exit 1; fi; \
+	echo "Installing Chromium and its driver"; \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes \
+	  --no-install-recommends chromium chromium-driver > /dev/null
 
 check: $(STAMP) ## lint, formatting, types, and imports that go down only
 	@$(PY) -m ruff check .
