@@ -28,6 +28,9 @@ def main() -> None:
     parser.add_argument(
         "--pictures", type=int, default=6, metavar="N", help="validation pictures to ask"
     )
+    parser.add_argument(
+        "--compared", type=int, metavar="N", help="validation images to compare on (default: all)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn at random")
     parser.add_argument("--device", default="cpu", help="cpu, cuda ... (default: %(default)s)")
     parser.add_argument("--force", action="store_true", help="overwrite the file")
@@ -42,6 +45,7 @@ def main() -> None:
                 images=arguments.images,
                 examples=arguments.examples,
                 pictures=arguments.pictures,
+                compared=arguments.compared,
                 against=tuple(arguments.against) if arguments.against else None,
                 device=arguments.device,
                 seed=arguments.seed,

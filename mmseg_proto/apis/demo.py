@@ -30,8 +30,8 @@ from .report_rendering import require_libraries
 
 CONFIGS = {"softmax": "softmax_demo_synthetic.py", "prototypes": "proto_demo_synthetic.py"}
 _PICTURES = 8
-#: Training images that the report looks at, and validation images that it compares on.
-_IMAGES, _COMPARED = 120, 60
+#: Training images that the report looks at.
+_IMAGES = 120
 
 
 def run_demo(configs: Path, out: Path, iterations: int | None, console: Console) -> None:
@@ -191,7 +191,7 @@ def _explain(configs: Path, out: Path, trained: dict[str, MimJob]) -> Path:
     softmax, prototypes = (
         (configs / file, trained[name].checkpoint()) for name, file in CONFIGS.items()
     )
-    settings = ReportSettings(images=_IMAGES, compared=_COMPARED, against=softmax)
+    settings = ReportSettings(images=_IMAGES, against=softmax)
     report = out / "report.html"
     with warnings.catch_warnings():
         # What the host warns of while it builds a model stands in the logs of training already.

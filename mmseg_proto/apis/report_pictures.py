@@ -88,8 +88,8 @@ def data_address(picture: Picture, longest: int | None = _LONGEST, quality: int 
 
     Args:
         picture: RGB, shape ``(H, W, 3)``.
-        longest: Pixels a side, to which a larger picture is shrunk; None leaves it. Defaults to
-            640.
+        longest: Pixels a side, to which a larger picture is shrunk; one that is much smaller is
+            enlarged by whole pixels, which browsers would blur. None leaves it. Defaults to 640.
         quality: Of WebP, 1 to 100. Defaults to 80.
 
     Returns:
@@ -98,6 +98,8 @@ def data_address(picture: Picture, longest: int | None = _LONGEST, quality: int 
     factor = longest / max(picture.shape[:2]) if longest else 1
     if factor < 1:
         picture = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    elif factor >= 2:
+        picture = picture.repeat(int(factor), axis=0).repeat(int(factor), axis=1)
     bgr = np.ascontiguousarray(picture[..., ::-1])
     _, packed = cv2.imencode(".webp", bgr, [cv2.IMWRITE_WEBP_QUALITY, quality])
     return address_of(packed.tobytes(), "webp")

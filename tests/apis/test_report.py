@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from pathlib import Path
 from typing import Any
 
@@ -50,18 +49,23 @@ def page(trained: tuple[Path, Path]) -> Path:
 
 
 def test_in_a_browser(page: Path, trained: tuple[Path, Path], tmp_path: Path) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
+    from selenium.webdriver.support.wait import WebDriverWait
 
     with chromium(tmp_path) as browser:
+        wait = WebDriverWait(browser, 20)
         browser.get(page.as_uri())
         # What a data set calls its classes is text.
         assert browser.title == "What the prototypes of config stand for"
         assert WICKED in browser.find_element(By.ID, "classes").text
-        # A click on a pixel.
+        # The middle of the picture is asked at once, then a click on a pixel.
         stage = browser.find_element(By.ID, "stage")
-        stage.click()
         answer = browser.find_element(By.ID, "answer")
+        first = answer.text
+        ActionChains(browser).move_to_element_with_offset(stage, -40, 30).click().perform()
+        assert answer.text.splitlines()[0] != first.splitlines()[0]
         assert re.search(r"Winner: .+, prototype \d+: cosine [\d.-]+, distance", answer.text)
         assert "Second, of another class:" in answer.text
         assert browser.find_elements(By.CSS_SELECTOR, "#answer-examples .crop")
@@ -70,6 +74,9 @@ def test_in_a_browser(page: Path, trained: tuple[Path, Path], tmp_path: Path) ->
             browser.find_element(By.ID, "picture-0").get_attribute("textContent") or ""
         )
         row, column = (int(x) for x in re.findall(r"Row (\d+), column (\d+)", answer.text)[0])
+        size = browser.find_element(By.ID, "photo").size
+        assert row == pytest.approx(data["rows"] * (0.5 + 30 / size["height"]), abs=1)
+        assert column == pytest.approx(data["columns"] * (0.5 - 40 / size["width"]), abs=1)
         cosine = data["cosine"][row * data["columns"] + column] / 1000
         assert f"cosine {cosine:.3f}, distance {1 - cosine:.3f}" in answer.text
         # The same by keyboard.
@@ -82,15 +89,13 @@ def test_in_a_browser(page: Path, trained: tuple[Path, Path], tmp_path: Path) ->
         assert browser.find_element(By.ID, "found").text == "1 of 8 classes"
         assert not vehicle.find_elements(By.CLASS_NAME, "card")
         vehicle.find_element(By.TAG_NAME, "summary").click()
+        # Browsers tell of what was opened a moment later.
+        wait.until(lambda _: vehicle.find_elements(By.CLASS_NAME, "card"))
         cards = vehicle.find_elements(By.CLASS_NAME, "card")
-        assert cards
         assert "share of the class" in cards[0].text
         # The map.
         browser.find_element(By.CSS_SELECTOR, "#map-details summary").click()
-        deadline = time.monotonic() + 20
-        while not browser.find_elements(By.CSS_SELECTOR, "#map-place > *"):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait.until(lambda _: browser.find_elements(By.CSS_SELECTOR, "#map-place > *"))
         assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []
 
 
