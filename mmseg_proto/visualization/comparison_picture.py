@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .sheet import Panel, Sheet
+from .sheet import Panel, Sheet, label_legend, nearest_places
 
 Picture = NDArray[np.uint8]
 Labels = NDArray[np.int16]
@@ -65,7 +65,7 @@ def draw_comparison(
     height, width = parted.shape
     factor = _LONGEST / max(height, width)
     rows, columns = (max(1, round(side * factor)) for side in (height, width))
-    place = np.ix_(_nearest(height, rows), _nearest(width, columns))
+    place = np.ix_(nearest_places(height, rows), nearest_places(width, columns))
     area = cv2.INTER_AREA if factor < 1 else cv2.INTER_NEAREST
     small = np.asarray(cv2.resize(image, (columns, rows), interpolation=area), dtype=np.uint8)
     colours = np.concatenate([palette, [_UNKNOWN]]).astype(np.uint8)
@@ -83,18 +83,14 @@ def draw_comparison(
     for kind, (text, colour) in enumerate(zip(_texts(names), _COLOURS, strict=True), ONLY_FIRST):
         share = int((parted == kind).sum()) / max(1, int((maps[0] >= 0).sum()))
         sheet.heading(f"{text}: {100 * share:.1f} % of the labelled pixels", colour)
-    sheet.legend(_legend(maps, classes, colours))
+    unknown = [("no label", colours[-1])] if (maps[0] < 0).any() else []
+    sheet.legend(label_legend(maps, classes, colours) + unknown)
     return sheet.drawn()
 
 
 def _texts(names: tuple[str, str]) -> tuple[str, str, str]:
     """What the colours mean."""
     return f"only {names[0]} is right", f"only {names[1]} is right", "both wrong, each its own way"
-
-
-def _nearest(before: int, after: int) -> NDArray[np.intp]:
-    """Numbers of the rows or columns that stay when a label map is resized."""
-    return ((np.arange(after) + 0.5) * before / after).astype(np.intp)
 
 
 def _over(image: Picture, parted: NDArray[np.uint8]) -> Picture:
@@ -104,14 +100,3 @@ def _over(image: Picture, parted: NDArray[np.uint8]) -> Picture:
     for kind, colour in enumerate(_COLOURS, ONLY_FIRST):
         faded[parted == kind] = colour
     return faded
-
-
-def _legend(
-    maps: Sequence[Labels], classes: Sequence[str], colours: Picture
-) -> list[tuple[str, NDArray[np.uint8]]]:
-    """Names and colours of the classes in the picture, that with most pixels first."""
-    counts = sum(np.bincount(m[m >= 0].ravel(), minlength=len(classes)) for m in maps)
-    order = np.argsort(-np.asarray(counts), kind="stable")
-    entries = [(classes[label], colours[label]) for label in order if np.asarray(counts)[label]]
-    unknown = [("no label", colours[-1])] if (maps[0] < 0).any() else []
-    return entries + unknown

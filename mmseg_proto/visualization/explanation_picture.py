@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .explanation import Explanation
 from .overlay import prototype_colours, strength, strength_range, winner_overlay, with_borders
-from .sheet import Panel, Sheet
+from .sheet import Panel, Sheet, label_legend, nearest_places
 
 Picture = NDArray[np.uint8]
 _LONGEST = 320
@@ -46,7 +46,8 @@ def draw_explanation(explanation: Explanation, *, classes: int = 4, prototypes: 
     sheet = Sheet(columns, parts.image.shape[:2])
     sheet.title(explanation.name)
     sheet.panels(_first_row(parts))
-    sheet.legend(_legend(explanation, parts.class_colours))
+    maps = [explanation.labels, *([] if explanation.truth is None else [explanation.truth])]
+    sheet.legend(label_legend(maps, explanation.classes, parts.class_colours))
     sheet.scale(*strength_range(parts.nearest))
     shares = np.bincount(explanation.labels.flatten(), minlength=len(explanation.classes))
     for label in np.argsort(-shares, kind="stable")[:classes].tolist():
@@ -77,10 +78,7 @@ class _Parts:
         height, width = explanation.labels.shape
         factor = _LONGEST / max(height, width)
         size = max(1, round(height * factor)), max(1, round(width * factor))
-        rows, columns = (
-            ((np.arange(after) + 0.5) * before / after).astype(int)
-            for after, before in zip(size, (height, width), strict=True)
-        )
+        rows, columns = map(nearest_places, (height, width), size)
         place = np.ix_(rows, columns)
         labels, truth = explanation.labels[place], explanation.truth
         area = cv2.INTER_AREA if factor < 1 else cv2.INTER_NEAREST
@@ -130,15 +128,6 @@ def _class_row(parts: _Parts, label: int, prototypes: int) -> list[Panel]:
             picture = parts.overlay(own & (parts.winners == number))
             found.append(Panel(title, picture, tuple(parts.colours[number].tolist())))
     return found
-
-
-def _legend(explanation: Explanation, colours: Picture) -> list[tuple[str, NDArray[np.uint8]]]:
-    """Names and colours of the classes in the picture, that with most pixels first."""
-    seen = [explanation.labels, *([] if explanation.truth is None else [explanation.truth])]
-    every = np.concatenate([part.flatten() for part in seen])
-    counts = np.bincount(every[every >= 0], minlength=len(explanation.classes))
-    order = np.argsort(-counts, kind="stable")[: int((counts > 0).sum())]
-    return [(explanation.classes[label], colours[label]) for label in order]
 
 
 def _percent(share: float) -> str:

@@ -130,5 +130,29 @@ class Sheet:
         self._pasted.append((round(middle - side / 2), left, picture))
 
 
+def label_legend(
+    maps: Sequence[NDArray[Any]], classes: Sequence[str], colours: Picture
+) -> list[tuple[str, Colour]]:
+    """List names and colours of the classes in label maps, that with most pixels first.
+
+    Args:
+        maps: Classes, -1 where they are not known, of any shape.
+        classes: Names of the C classes.
+        colours: Their colours, RGB, ``(C, 3)``; more play no part.
+
+    Returns:
+        list[tuple[str, Colour]]: What `Sheet.legend` takes.
+    """
+    every = np.concatenate([part.flatten() for part in maps])
+    counts = np.bincount(every[every >= 0], minlength=len(classes))
+    order = np.argsort(-counts, kind="stable")[: int((counts > 0).sum())]
+    return [(classes[label], colours[label]) for label in order]
+
+
+def nearest_places(before: int, after: int) -> NDArray[np.intp]:
+    """Return the numbers of the rows or columns that stay when a label map is resized."""
+    return ((np.arange(after) + 0.5) * before / after).astype(np.intp)
+
+
 def _shortened(text: str, letters: int) -> str:
     return text if len(text) <= letters else f"{text[: letters - 1]}\N{HORIZONTAL ELLIPSIS}"
