@@ -84,10 +84,14 @@ def test_an_installed_config_finds_what_it_inherits(wheel: zipfile.ZipFile, tmp_
 
 def test_the_whole_package_travels(wheel: zipfile.ZipFile, repository: Path) -> None:
     package = repository / "mmseg_proto"
-    files = [path for path in package.rglob("*") if path.suffix in (".py", ".typed")]
+    files = [
+        path
+        for path in package.rglob("*")
+        if path.suffix in (".py", ".typed", ".html", ".css", ".js")
+    ]
     names = {path.relative_to(repository).as_posix() for path in files}
     assert names <= set(wheel.namelist())
-    assert "mmseg_proto/py.typed" in names
+    assert {"mmseg_proto/py.typed", "mmseg_proto/apis/report_page/page.html"} <= names
 
 
 def test_examples_travel(wheel: zipfile.ZipFile, repository: Path) -> None:
