@@ -113,7 +113,7 @@ def test_metadata(metadata: Message) -> None:
     assert metadata["Version"] == __version__
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == ">=3.10"
-    extras = {"analysis", "dev", "export", "lite0", "onedl", "openmmlab"}
+    extras = {"analysis", "dev", "docs", "export", "lite0", "onedl", "openmmlab"}
     assert set(metadata.get_all("Provides-Extra", [])) == extras
 
 

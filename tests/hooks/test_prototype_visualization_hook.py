@@ -1,7 +1,6 @@
 """Pictures during validation, by a real Runner."""
 
 import importlib
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -98,7 +97,6 @@ def test_an_image_that_is_gone_is_left_out(tmp_path: Path) -> None:
     assert "0.jpg" in log
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("tensorboard"), reason="needs TensorBoard")
 def test_tensorboard(tmp_path: Path) -> None:
     events_of = importlib.import_module("tensorboard.backend.event_processing.event_accumulator")
     backends = [{"type": "TensorboardVisBackend"}]
