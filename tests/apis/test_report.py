@@ -64,6 +64,7 @@ def test_in_a_browser(page: Path, trained: tuple[Path, Path], tmp_path: Path) ->
         stage = browser.find_element(By.ID, "stage")
         answer = browser.find_element(By.ID, "answer")
         first = answer.text
+        browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", stage)
         ActionChains(browser).move_to_element_with_offset(stage, -40, 30).click().perform()
         assert answer.text.splitlines()[0] != first.splitlines()[0]
         assert re.search(r"Winner: .+, prototype \d+: cosine [\d.-]+, distance", answer.text)
