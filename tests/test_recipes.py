@@ -325,6 +325,7 @@ def _mim(command: str, *arguments: str, cwd: Path) -> str:
     return run.stdout
 
 
+@pytest.mark.slow
 def test_segformer_trains_and_tests_through_mim(tmp_path: Path) -> None:
     config = str(CONFIGS / "proto_segformer_b4_ade.py")
     options = tiny_options(make_folder("ade", tmp_path))

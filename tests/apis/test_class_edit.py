@@ -302,6 +302,7 @@ def test_settings_out_of_range_are_named(wrong: dict[str, Any], message: str) ->
         NewClassSettings(**wrong)
 
 
+@pytest.mark.slow
 def test_the_command_compares_and_writes_json(trained: tuple[Path, Path], tmp_path: Path) -> None:
     options = ["--name", KNOWN[0], "--to", "other", "-o", tmp_path / "new"]
     report = tmp_path / "report.json"

@@ -126,6 +126,7 @@ def test_nothing_is_written_where_nothing_can_be_swapped(
     assert [file.name for file in tmp_path.iterdir()] == ["base.py"]
 
 
+@pytest.mark.slow
 def test_command(tmp_path: Path, repository: Path) -> None:
     base = write(tmp_path / "base.py", f"model = dict(decode_head={HEAD})")
 
