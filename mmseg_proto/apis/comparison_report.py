@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from rich.table import Table
 
@@ -13,7 +12,7 @@ from .accuracy_report import rich_table
 from .confusion import ious, top_confusions
 from .model_comparison import Comparison, Example
 from .report_pictures import Picture, data_address
-from .whole_files import expect_new_file, write_json, written_whole
+from .whole_files import expect_new_file, write_json, write_png
 
 _WIDEST = 1400
 
@@ -45,7 +44,7 @@ def comparison_rows(found: Comparison) -> list[dict[str, str]]:
 def comparison_table(found: Comparison) -> Table:
     """Draw the comparison for a terminal."""
     rows = [list(row.values()) for row in comparison_rows(found)]
-    means = [float(np.nanmean(ious(part))) for part in found.confusion]
+    means = _means(found)
     rows.append(["mIoU", *(f"{mean:.2f}" for mean in means), f"{means[1] - means[0]:+.2f}", "", ""])
     head = ["class", *found.names, "difference", *(f"{name} takes it for" for name in found.names)]
     return rich_table(f"IoU (%) on {found.images} validation images", head, rows)
@@ -63,7 +62,7 @@ def comparison_context(found: Comparison) -> dict[str, Any]:
     return {
         "names": found.names,
         "num_images": found.images,
-        "means": [f"{float(np.nanmean(ious(part))):.2f}" for part in found.confusion],
+        "means": [f"{mean:.2f}" for mean in _means(found)],
         "rows": comparison_rows(found),
         "examples": [
             {
@@ -97,9 +96,7 @@ def comparison_data(found: Comparison) -> dict[str, Any]:
     return {
         "models": dict(zip(named, found.names, strict=True)),
         "images": found.images,
-        "mIoU": {
-            which: _plain(float(np.nanmean(one))) for which, one in zip(named, both, strict=True)
-        },
+        "mIoU": dict(zip(named, map(_plain, _means(found)), strict=True)),
         "classes": [
             {
                 "name": name,
@@ -139,10 +136,13 @@ def write_comparison(found: Comparison, folder: Path, *, force: bool = False) ->
     expect_new_file(folder / "comparison.json", force=force)
     folder.mkdir(parents=True, exist_ok=True)
     for number, example in enumerate(found.examples, 1):
-        picture = np.ascontiguousarray(example_picture(found, example)[..., ::-1])
-        with written_whole(folder / f"{number}_{example.name}.png") as draft:
-            draft.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+        write_png(folder / f"{number}_{example.name}.png", example_picture(found, example))
     write_json(folder / "comparison.json", comparison_data(found))
+
+
+def _means(found: Comparison) -> list[float]:
+    """MIoU of both models in percent."""
+    return [float(np.nanmean(ious(part))) for part in found.confusion]
 
 
 def _confused(found: Comparison, model: int, label: int) -> str:

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 from mmengine.config import Config
 
@@ -13,7 +12,7 @@ from mmseg_proto.visualization.explanation_picture import draw_explanation
 
 from .explaining import explain_files, explain_split, list_images, split_dataset
 from .loading import load
-from .whole_files import written_whole
+from .whole_files import write_png
 
 
 @dataclass(frozen=True)
@@ -128,9 +127,7 @@ def write_sheets(
         )
         out.mkdir(parents=True, exist_ok=True)
         path = out / _free_name(explanation.name, taken)
-        with written_whole(path) as draft:
-            bgr = np.ascontiguousarray(picture[..., ::-1])
-            draft.write_bytes(cv2.imencode(".png", bgr)[1].tobytes())
+        write_png(path, picture)
         yield path
 
 

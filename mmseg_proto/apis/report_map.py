@@ -5,8 +5,10 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmseg_proto.heads.decoders import last_head
+
 from .embedding_map import EmbeddingMap, project, sample_embeddings
-from .loading import load
+from .trained import Trained
 
 #: Pixels of all classes together.
 _MOST_POINTS = 3000
@@ -33,18 +35,14 @@ def map_context(
     from bokeh.resources import INLINE
 
     images = min(images or _IMAGES, _IMAGES)
-    names = [str(name) for name in model.dataset_meta["classes"]]
-    palette = model.dataset_meta["palette"]
-    per_class = max(1, _MOST_POINTS // len(names))
+    per_class = max(1, _MOST_POINTS // last_head(model).num_classes)
     maps = [sample_embeddings(cfg, model, "prototypes", per_class, images=images, seed=seed)]
     if against is not None:
-        other = Config.fromfile(against[0])
-        device = str(next(model.parameters()).device)
-        softmax = load(against[1], other, device)
+        other, softmax = Trained("softmax", *against).load(str(next(model.parameters()).device))
         maps.insert(
             0, sample_embeddings(other, softmax, "softmax", per_class, images=images, seed=seed)
         )
-    drawn = row([_figure(one, names, palette) for one in maps], sizing_mode="stretch_width")
+    drawn = row([_figure(one) for one in maps], sizing_mode="stretch_width")
     core = next(part for part in INLINE.js_raw if "Bokeh" in part)
     return {
         "method": "PCA",
@@ -55,13 +53,14 @@ def map_context(
     }
 
 
-def _figure(sample: EmbeddingMap, names: list[str], palette: Any) -> Any:
+def _figure(sample: EmbeddingMap) -> Any:
     """Draw a map; what is under the pointer is named."""
     from bokeh.models import HoverTool
     from bokeh.plotting import figure
 
     points, anchors = project(sample)
-    colours = ["#{:02x}{:02x}{:02x}".format(*(int(part) for part in rgb)) for rgb in palette]
+    names = sample.classes
+    colours = ["#{:02x}{:02x}{:02x}".format(*(int(part) for part in rgb)) for rgb in sample.palette]
     plot = figure(
         title=sample.title,
         height=520,
@@ -89,7 +88,7 @@ def _figure(sample: EmbeddingMap, names: list[str], palette: Any) -> Any:
         fill_alpha=0.5,
     )
     own = list(zip(sample.anchor_labels.tolist(), sample.anchor_numbers.tolist(), strict=True))
-    kind = "prototype" if sample.title == "prototypes" else "class vector"
+    kind = sample.kind.removesuffix("s")
     rings = plot.scatter(
         source=source(anchors, [c for c, _ in own], [f"{names[c]}, {kind} {k}" for c, k in own]),
         size=10,

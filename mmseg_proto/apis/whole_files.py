@@ -7,6 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
@@ -35,6 +39,18 @@ def write_json(path: Path, data: Any) -> None:
     """
     with written_whole(path) as draft:
         draft.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+
+
+def write_png(path: Path, picture: NDArray[np.uint8]) -> None:
+    """Writes a picture as PNG, whole or not at all.
+
+    Args:
+        path: The file. Overwritten if it is there.
+        picture: RGB, shape ``(H, W, 3)``.
+    """
+    bgr = np.ascontiguousarray(picture[..., ::-1])
+    with written_whole(path) as draft:
+        draft.write_bytes(cv2.imencode(".png", bgr)[1].tobytes())
 
 
 def expect_new_file(path: Path, *, force: bool) -> None:

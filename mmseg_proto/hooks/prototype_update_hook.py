@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from mmengine.hooks import Hook, LoggerHook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
@@ -25,6 +24,7 @@ from .class_report import class_names
 from .head_report import HeadReport
 from .kmeans_seeding import seed_by_kmeans
 from .step_watch import StepWatch
+from .wrapped import bare_model
 
 _DEFAULT_INTERVAL = 50
 
@@ -120,7 +120,7 @@ class PrototypeUpdateHook(Hook):
             HeadReport(runner, name, head, alone=alone) for name, head in self._heads.items()
         ]
         for head in self._heads.values():
-            seed_by_kmeans(runner, _bare(runner.model), head)
+            seed_by_kmeans(runner, bare_model(runner.model), head)
         self._steps.attach(runner.optim_wrapper)
 
     def after_train(self, runner: Runner) -> None:
@@ -171,10 +171,6 @@ class PrototypeUpdateHook(Hook):
 
 def _prototype_heads(model: nn.Module) -> Iterator[tuple[str, Any]]:
     """Yield names and prototype heads of a model, wrapped or not."""
-    for name, module in _bare(model).named_modules():
+    for name, module in bare_model(model).named_modules():
         if isinstance(module, ProtoDecodeHead):
             yield name, module
-
-
-def _bare(model: nn.Module) -> Any:
-    return model.module if is_model_wrapper(model) else model

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.model import BaseTTAModel
 from mmengine.runner import Runner
 from mmengine.runner.amp import autocast
 from mmengine.visualization import LocalVisBackend
@@ -17,6 +17,8 @@ from mmseg_proto.ops import expect_number
 from mmseg_proto.segmentors import explaining_view
 from mmseg_proto.visualization.explanation import explanation_of, image_of
 from mmseg_proto.visualization.explanation_picture import draw_explanation
+
+from .wrapped import bare_model
 
 _GROUP = "prototypes"
 
@@ -57,7 +59,7 @@ class PrototypeVisualizationHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         """Make sure that there are prototypes to show."""
-        model = _bare(runner.model)
+        model = bare_model(runner.model)
         if isinstance(model, BaseTTAModel):
             runner.logger.warning(
                 "PrototypeVisualizationHook draws nothing here: test-time augmentation merges "
@@ -80,7 +82,7 @@ class PrototypeVisualizationHook(Hook):
 
     @torch.no_grad()
     def _show(self, runner: Runner, loop: Any, batch_idx: int, data_batch: Any) -> None:
-        model = _bare(runner.model)
+        model = bare_model(runner.model)
         if batch_idx % self.interval or isinstance(model, BaseTTAModel):
             return
         view = explaining_view(model)
@@ -118,7 +120,3 @@ def _make_folders(visualizer: Any) -> None:
             # Asked for its folder, a backend that was not used yet finds out where it is.
             _ = backend.experiment
             (Path(backend._img_save_dir) / _GROUP).mkdir(parents=True, exist_ok=True)
-
-
-def _bare(model: Any) -> Any:
-    return model.module if is_model_wrapper(model) else model
