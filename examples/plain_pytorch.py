@@ -42,7 +42,7 @@ for _ in range(120):
     )
     assert own is not None  # labels were given
     assert log_partition is not None
-    chosen = assign_prototypes(own, labels, bank.alive_mask)  # under DDP: reduce=reduce
+    chosen = assign_prototypes(own, labels, bank.alive_mask).target  # under DDP: reduce=reduce
     positive = own.gather(1, chosen[:, None]).squeeze(1)
     losses = loss_prototype(positive, log_partition, labels, num_classes=4)
     optimizer.zero_grad()

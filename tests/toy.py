@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmseg_proto.heads.classifier import PrototypeClassifier
 from mmseg_proto.heads.embedding import PixelEmbedding
-from mmseg_proto.heads.score_scale import ScoreScale
+from mmseg_proto.heads.score_scale import ScalarScale
 from mmseg_proto.heads.seeder import PrototypeSeeder
 from mmseg_proto.heads.settings import (
     ClusteringSettings,
@@ -77,7 +77,7 @@ def make_classifier(
     return PrototypeClassifier(
         PixelEmbedding(channels, None, feature_norm),
         bank,
-        ScoreScale(ScaleSettings(), num_classes),
+        ScalarScale(ScaleSettings()),
         PrototypeSeeder(bank, SeedingSettings()),
         ClusteringSettings(**clustering),
         UpdateSettings(),

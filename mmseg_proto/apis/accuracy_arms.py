@@ -53,7 +53,9 @@ OF_PROTOTYPES: dict[str, dict[str, Any]] = {
     "losses-1": _losses(1.0, 1.0),
     "balance-0": _balance(0.0),
     "balance-0.5": _balance(0.5),
-    "paper-losses": {**_losses(0.01, 0.01), **_balance(0.0)},
+    # Settings that belong together.
+    "paper": _head(preset="paper"),
+    "authors": _head(preset="authors"),
     "warm-up": _head(loss_prototype__warmup_iterations=300),
     "tau-0.05": _head(loss_prototype__temperature=0.05),
     # Prototypes per class.
@@ -77,11 +79,7 @@ OF_PROTOTYPES: dict[str, dict[str, Any]] = {
     "scale-20": _head(score_scale__init=20.0),
     "no-feature-norm": _head(feature_norm=None),
     "projection": _head(projection__num_layers=1),
-    "projection-2": _head(projection__num_layers=2),
 }
-
-#: The released recipe of the authors, for our decoder.
-AUTHORS = "prototypes+gumbel+random-start+layer-norm-scores+correct-only+projection-2+paper-losses"
 
 
 def parse_arm(name: str) -> Arm:

@@ -170,7 +170,7 @@ def change_weights(
         ValueError: If something depends on the classes that cannot be changed.
     """
     changes = change.sources != tuple(range(len(change.old_names)))
-    if changes and any(isinstance(m, ScoreScale) and m.norm is not None for m in model.modules()):
+    if changes and any(isinstance(m, ScoreScale) and not m.is_factor for m in model.modules()):
         raise ValueError(
             "Expected `score_scale.kind` to be 'scalar', but it is 'layer_norm', which normalises "
             "over the classes: with others, all scores change."

@@ -1,6 +1,5 @@
 """Parameters, buffers and FLOPs of a model with softmax and with prototypes, side by side."""
 
-import inspect
 import logging
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from torch import nn
 
 from mmseg_proto.heads import ProtoDecodeHead
 from mmseg_proto.heads.decoders import last_head
+from mmseg_proto.heads.proto_decode_head import own_arguments
 
 from .config_swap import is_swapped, last_stage, swap_config
 from .loading import build_bare
@@ -69,7 +69,7 @@ def compare_complexity(cfg: Config, size: tuple[int, int]) -> dict[str, Complexi
 
 def _unswapped(head: Mapping[str, Any]) -> dict[str, Any]:
     """Config of the softmax head that a swapped one was made from."""
-    own = set(inspect.signature(ProtoDecodeHead.__init__).parameters)
+    own = {"decoder", *own_arguments()}
     kept = {key: value for key, value in head.items() if key not in own}
     return {**kept, "type": head["decoder"]}
 

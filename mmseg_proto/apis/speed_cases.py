@@ -96,7 +96,7 @@ def our_step(
     )
     assert own is not None
     assert partition is not None
-    index = assign_prototypes(own.detach(), labels, alive)
+    index = assign_prototypes(own.detach(), labels, alive).target
     positive = own.gather(1, index[:, None]).squeeze(1)
     weights = pixel_weights(labels, shape[0])
     loss = pixel_prototype_contrast(positive, partition, weights, temperature)

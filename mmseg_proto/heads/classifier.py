@@ -76,7 +76,7 @@ class PrototypeClassifier(nn.Module):
         self.score_scale = score_scale
         self.seeder = seeder
         self.clustering = clustering
-        self._only_correct = update.pixels == "correct"
+        self.update = update
         self.iteration = 0
         # Labelled pixels in training whose embedding was not finite, since somebody last asked.
         self.register_buffer("nonfinite", torch.zeros(()), persistent=False)
@@ -92,7 +92,7 @@ class PrototypeClassifier(nn.Module):
         """
         height, width = features.shape[-2:]
         strip = max(1, _STRIP_NUMBERS // max(1, len(features) * self.embedding.channels * width))
-        if torch.is_grad_enabled() or strip >= height or not self.embedding.pixelwise:
+        if torch.is_grad_enabled() or strip >= height or self.embedding.extent == "image":
             return self._compare(self._embed(features), features)[0]
         # The embeddings of a huge image would take as much memory as its features once more.
         logits: Tensor | None = None
@@ -153,7 +153,9 @@ class PrototypeClassifier(nn.Module):
             embeddings, features, labels if num_pixels is None else None, temperature
         )
         # Of interest to the update alone, and there to one of its settings.
-        predicted = logits.detach().argmax(dim=1).flatten() if self._only_correct else None
+        predicted = None
+        if self.update.pixels != "all":
+            predicted = logits.detach().argmax(dim=1).flatten()
         draw = None
         if num_pixels is not None:
             offset = torch.rand((), device=labels.device, dtype=torch.float64)
@@ -186,6 +188,8 @@ class PrototypeClassifier(nn.Module):
             assign=self.clustering.assign,
             kappa=self.clustering.kappa,
             iterations=self.clustering.iterations,
+            start=self.clustering.start,
+            few_pixels=self.clustering.few_pixels,
             reduce=sum_over_ranks,
         )
         if keep:
@@ -193,13 +197,13 @@ class PrototypeClassifier(nn.Module):
                 collect_statistics(
                     pixels.embeddings.detach(),
                     self._moving(pixels),
-                    assignment,
+                    assignment.moving,
                     pixels.labels,
                     similarity.argmax(dim=1),
                     self.bank.shape,
                 )
             )
-        return pixels.own_similarity.gather(1, assignment[:, None]).squeeze(1)
+        return pixels.own_similarity.gather(1, assignment.target[:, None]).squeeze(1)
 
     def begin_step(self, iteration: int) -> None:
         """Tell what iteration the coming forward pass belongs to.
@@ -262,6 +266,8 @@ class PrototypeClassifier(nn.Module):
         if pixels.predicted is None:
             return pixels.labels
         correct = pixels.predicted == pixels.labels
+        if self.update.pixels == "correct":
+            return torch.where(correct, pixels.labels, -1)
         where_correct = torch.where(correct, pixels.labels, -1)
         right = sum_over_ranks(segment_count(where_correct, self.bank.shape[0])) > 0
         return torch.where(correct | ~right[pixels.labels.clamp(min=0)], pixels.labels, -1)
@@ -277,7 +283,7 @@ class PrototypeClassifier(nn.Module):
         batch, _, height, width = features.shape
         # Where channels come last, rows of scores are a map already.
         last = features.is_contiguous(memory_format=torch.channels_last)
-        as_rows = last or self.score_scale.norm is not None
+        as_rows = last or not self.score_scale.is_factor
         scores, own, log_partition = nearest_prototypes(
             embeddings,
             self.bank.directions,

@@ -91,6 +91,20 @@ def accepted_arguments(decoder: type) -> set[str]:
     return names
 
 
+def default_argument(decoder: type, name: str) -> Any:
+    """Find the default that a decoder, or a base class of it, has for an argument.
+
+    Raises:
+        KeyError: If none of them names it.
+    """
+    for cls in decoder.__mro__:
+        init = cls.__dict__.get("__init__")
+        parameters = {} if init is None else inspect.signature(init).parameters
+        if name in parameters:
+            return parameters[name].default
+    raise KeyError(name)
+
+
 def check_arguments(decoder: type, arguments: dict[str, Any], own: set[str]) -> None:
     """Refuse arguments that neither the decoder nor the prototype head knows.
 

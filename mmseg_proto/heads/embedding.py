@@ -1,7 +1,7 @@
 """From decoder features to unit-norm pixel embeddings."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmseg_proto.ops import matmul_dtype, unit_layer_norm
 
+from .authors import RowNorm
 from .settings import ProjectionSettings
 
 
@@ -35,7 +36,6 @@ class PixelEmbedding(nn.Module):
         super().__init__()
         self.channels = in_channels
         self.projects = projection is not None
-        self.normalizes_twice = projection is not None and projection.normalize
         self.projection: nn.Module = nn.Identity()
         if projection is not None:
             self.channels = projection.out_channels or in_channels
@@ -43,7 +43,10 @@ class PixelEmbedding(nn.Module):
             for _ in range(projection.num_layers - 1):
                 layers += [nn.Conv2d(in_channels, in_channels, 1), nn.ReLU(inplace=True)]
             layers.append(nn.Conv2d(in_channels, self.channels, 1))
+            if projection.normalize:
+                layers.append(RowNorm())
             self.projection = nn.Sequential(*layers)
+        self._by_row = projection is not None and projection.normalize
         self.norm: nn.Module = nn.Identity()
         if feature_norm is not None:
             if not isinstance(feature_norm, Mapping) or "type" not in feature_norm:
@@ -54,9 +57,11 @@ class PixelEmbedding(nn.Module):
             self.norm = build_norm_layer(dict(feature_norm), self.channels)[1]
 
     @property
-    def pixelwise(self) -> bool:
-        """Whether the embedding of a pixel depends on no other pixel."""
-        return isinstance(self.norm, (nn.LayerNorm, nn.Identity))
+    def extent(self) -> Literal["pixel", "row", "image"]:
+        """What the embedding of a pixel depends on: itself, its row, or the whole feature map."""
+        if not isinstance(self.norm, (nn.LayerNorm, nn.Identity)):
+            return "image"
+        return "row" if self._by_row else "pixel"
 
     def forward(self, features: Tensor) -> Tensor:
         """Embed every pixel.
@@ -68,12 +73,8 @@ class PixelEmbedding(nn.Module):
             Tensor: Unit-norm embeddings, shape ``(B*H*W, channels)``, in the dtype of autocast
             where it is on, else in that of the features; norms are computed in at least fp32.
         """
-        features = self.projection(features)
         dtype, norm = matmul_dtype(features), self.norm
-        if self.normalizes_twice:
-            features = F.normalize(
-                features.to(torch.promote_types(features.dtype, torch.float32)), dim=1
-            )
+        features = self.projection(features)
         if isinstance(norm, nn.LayerNorm) and norm.weight is not None and norm.bias is not None:
             return unit_layer_norm(features, norm.weight, norm.bias, norm.eps, dtype)
         # Norms of half-precision vectors overflow from 256 on.

@@ -22,8 +22,6 @@ def unit_embeddings(embedding: PixelEmbedding, features: Tensor) -> Tensor:
         Tensor: Unit-norm embeddings as a map, shape ``(B, channels, H, W)``.
     """
     features, norm = embedding.projection(features), embedding.norm
-    if embedding.normalizes_twice:
-        features = F.normalize(features, dim=1)
     if not isinstance(norm, nn.LayerNorm):
         return F.normalize(norm(features), dim=1)
     pixels = norm(features.permute(0, 2, 3, 1))
@@ -53,7 +51,7 @@ class PlainClassifier(nn.Module):
         super().__init__()
         # Under the name by which the decode head asks for it.
         self.embedding = classifier.embedding
-        self.norm = classifier.score_scale.norm
+        self.score_scale = classifier.score_scale
         self.shape, self.fused = classifier.bank.shape, fused
         factor = classifier.score_scale.factor()
         alive = classifier.bank.alive_mask
@@ -85,8 +83,8 @@ class PlainClassifier(nn.Module):
             cosines = units.permute(0, 2, 3, 1) @ self.weight + self.floor
             best = cosines.unflatten(3, self.shape).amax(dim=4)
             scores = (best * self.scale).permute(0, 3, 1, 2)
-        if self.norm is not None:
+        if not self.score_scale.is_factor:
             # Over classes, hence after the maximum: it cannot be folded into the prototypes.
-            scores = self.norm(scores.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+            scores = self.score_scale(scores.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         logits: Tensor = scores
         return logits

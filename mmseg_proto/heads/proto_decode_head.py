@@ -1,7 +1,7 @@
 """The decode head that swaps the softmax classifier of any decoder for prototypes."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +10,10 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from mmseg_proto.ops import sample_labels
-from mmseg_proto.prototypes import PrototypeBank
+from mmseg_proto.ops import LABEL_SAMPLINGS, sample_labels
 
-from .classifier import LabelledPixels, PrototypeClassifier
+from .build import apply_preset, build_classifier
+from .classifier import LabelledPixels
 from .decoders import (
     check_arguments,
     check_labels_of_config,
@@ -22,19 +22,9 @@ from .decoders import (
     resolve_decoder,
     without_conv_seg,
 )
-from .embedding import PixelEmbedding
-from .ignore_safe_cross_entropy import repair_class_weighted_losses
+from .ignore_safe_cross_entropy import averages_over_all, repair_cross_entropy
 from .prototype_losses import build_prototype_loss, refuse_prototype_losses
-from .score_scale import ScoreScale
-from .seeder import PrototypeSeeder
-from .settings import (
-    ClusteringSettings,
-    ProjectionSettings,
-    ScaleSettings,
-    SeedingSettings,
-    UpdateSettings,
-    read_settings,
-)
+from .settings import expect_choice
 
 if TYPE_CHECKING:
     from mmseg.models.decode_heads.decode_head import BaseDecodeHead as _Decoder
@@ -59,6 +49,9 @@ class ProtoDecodeHead(_Decoder):
 
     Args:
         decoder: Registry name or class of the decode head to swap.
+        preset: ``'paper'`` or ``'authors'``: settings of the paper, or of the authors' release,
+            wherever the config does not give any, key by key inside nested dicts; they let each
+            plain cross-entropy average over labelled pixels too. Defaults to None.
         num_prototypes: Prototypes per class, at least 1. Defaults to 10.
         projection: Optional 1x1 convolutions before the embedding, a dict with `out_channels`,
             `num_layers` and `normalize`. Defaults to None: the decoder's features are the
@@ -75,6 +68,8 @@ class ProtoDecodeHead(_Decoder):
             `eager_iterations`, `interval` and `seed`.
         decay: Weight of the old prototype in each update (mu in eq. 14). Defaults to 0.999.
         update: What moves the prototypes besides, a dict with `pixels` and `clock`.
+        label_sampling: How labels come to the size of the feature map, ``'nearest-exact'`` or
+            ``'nearest'``. Defaults to ``'nearest-exact'``.
         **decoder_arguments: Everything that the named decoder takes.
 
     Raises:
@@ -95,6 +90,18 @@ class ProtoDecodeHead(_Decoder):
         self,
         *,
         decoder: str | type,
+        preset: str | None = None,
+        **arguments: Any,
+    ) -> None:
+        kind = resolve_decoder(decoder)
+        filled, other_losses = apply_preset(preset, kind, arguments, own_arguments().keys())
+        self._build(kind, **filled.arguments)
+        self._preset = preset, filled, other_losses
+
+    def _build(
+        self,
+        decoder: type,
+        *,
         num_prototypes: int = 10,
         projection: Mapping[str, Any] | None = None,
         feature_norm: Mapping[str, Any] | None = _LAYER_NORM,
@@ -104,12 +111,10 @@ class ProtoDecodeHead(_Decoder):
         seeding: Mapping[str, Any] | None = None,
         decay: float = 0.999,
         update: Mapping[str, Any] | None = None,
+        label_sampling: str = "nearest-exact",
         **decoder_arguments: Any,
     ) -> None:
-        own = set(inspect.signature(ProtoDecodeHead.__init__).parameters)
-        check_arguments(
-            resolve_decoder(decoder), decoder_arguments, own - {"self", "decoder_arguments"}
-        )
+        check_arguments(decoder, decoder_arguments, {"decoder", *own_arguments()})
         check_labels_of_config(
             decoder_arguments.get("num_classes"), decoder_arguments.get("ignore_index")
         )
@@ -117,23 +122,22 @@ class ProtoDecodeHead(_Decoder):
         super().__init__(**decoder_arguments)
         self._remove_softmax_classifier()
         refuse_prototype_losses(self.loss_decode)
-        self.loss_decode: nn.Module = repair_class_weighted_losses(self.loss_decode)
+        self.loss_decode: nn.Module = repair_cross_entropy(self.loss_decode)
+        self._averages_over_all = averages_over_all(self.loss_decode)
         self.loss_prototype = build_prototype_loss(loss_prototype)
-        settings = None
-        if projection is not None:
-            settings = read_settings(ProjectionSettings, projection, "projection")
-        embedding = PixelEmbedding(self.channels, settings, feature_norm)
-        update_settings = read_settings(UpdateSettings, update, "update")
-        bank = PrototypeBank(
-            self.num_classes, num_prototypes, embedding.channels, decay, update_settings.clock
-        )
-        self.prototype_classifier = PrototypeClassifier(
-            embedding,
-            bank,
-            ScoreScale(read_settings(ScaleSettings, score_scale, "score_scale"), self.num_classes),
-            PrototypeSeeder(bank, read_settings(SeedingSettings, seeding, "seeding")),
-            read_settings(ClusteringSettings, clustering, "clustering"),
-            update_settings,
+        expect_choice("label_sampling", label_sampling, LABEL_SAMPLINGS)
+        self.label_sampling = label_sampling
+        self.prototype_classifier = build_classifier(
+            self.channels,
+            self.num_classes,
+            num_prototypes,
+            projection=projection,
+            feature_norm=feature_norm,
+            score_scale=score_scale,
+            clustering=clustering,
+            seeding=seeding,
+            decay=decay,
+            update=update,
         )
         # Looked up once: decoders put it in different places, and signatures break compiled graphs.
         taken = list(inspect.signature(super().loss).parameters)
@@ -145,6 +149,21 @@ class ProtoDecodeHead(_Decoder):
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by the decoder's class, since the subclass has no importable name."""
         return _empty_head, (type(self).__bases__[1],), self.__dict__
+
+    def preset_line(self, auxiliary: Sequence[str] = ()) -> str | None:
+        """Say in one line what the preset set, what beat it, and what it leaves alone.
+
+        Args:
+            auxiliary: Other heads of the model.
+
+        Returns:
+            str | None: The line; None without a preset.
+        """
+        preset, filled, losses = self._preset
+        if preset is None:
+            return None
+        sampler = [] if self.sampler is None else [type(self.sampler).__name__]
+        return filled.line(preset, [*losses, *sampler, *auxiliary])
 
     def attach_hook(self) -> None:
         """Tell the head that somebody moves its prototypes after each step.
@@ -172,8 +191,7 @@ class ProtoDecodeHead(_Decoder):
         if self._labels is None:
             logits: Tensor = classifier(features)
             return logits
-        height, width = feat.shape[-2:]
-        labels = sample_labels(self._labels, (height, width), self.align_corners).flatten()
+        labels = self._labels_of_pixels(self._labels, feat)
         if self.training:
             # Seeds without dropout: a zeroed channel would stay zero in the prototype.
             classifier.seed_if_due(feat, labels)
@@ -231,10 +249,14 @@ class ProtoDecodeHead(_Decoder):
         finally:
             handle.remove()
         features = seen[-1]
-        height, width = features.shape[-2:]
-        labels = self._class_labels(batch_data_samples)
-        labels = sample_labels(labels, (height, width), self.align_corners).flatten()
+        labels = self._labels_of_pixels(self._class_labels(batch_data_samples), features)
         return classifier.embedding(features), labels
+
+    def _labels_of_pixels(self, labels: Tensor, features: Tensor) -> Tensor:
+        """Labels ``(B, H, W)`` at the size of features ``(B, D, h, w)``: ``(B*h*w,)``."""
+        height, width = features.shape[-2:]
+        size = height, width
+        return sample_labels(labels, size, self.align_corners, self.label_sampling).flatten()
 
     def _class_labels(self, batch_data_samples: Any) -> Tensor:
         """Labels at full size, ``(B, H, W)``, -1 for what is no class."""
@@ -246,7 +268,7 @@ class ProtoDecodeHead(_Decoder):
 
     def _prototype_losses(self) -> dict[str, Tensor]:
         pixels = self._pixels
-        if pixels is None:
+        if pixels is None or self._labels is None:
             name = type(self).__bases__[1].__name__
             raise no_classifier_error(name, "its forward pass never called `cls_seg`")
         classifier = self.prototype_classifier
@@ -259,7 +281,20 @@ class ProtoDecodeHead(_Decoder):
             classifier.iteration,
             pixels.draw,
         )
+        if self._averages_over_all:
+            # By as many pixels as the cross-entropy divides by, so that ignored pixels do not
+            # change their ratio.
+            counted = (self._labels >= 0) & ~self._is_missing(self._labels)
+            share = counted.sum() / counted.numel()
+            losses = {name: loss * share for name, loss in losses.items()}
         return losses
+
+    def _is_missing(self, labels: Tensor) -> Tensor:
+        """Where the label is a class that has no prototype yet; bool, of the same shape."""
+        inside = (labels >= 0) & (labels < self.num_classes)
+        exists = self.prototype_classifier.bank.alive_mask.any(dim=1)
+        missing: Tensor = inside & ~exists[torch.where(inside, labels, 0)]
+        return missing
 
     def _stacked(self, batch_data_samples: Any) -> tuple[Tensor, ...]:
         """Stacked label maps, ``(B, 1, H, W)``, and what the decoder stacks beside: edges."""
@@ -274,10 +309,7 @@ class ProtoDecodeHead(_Decoder):
         """
         labels, *others = self._stacked(batch_data_samples)
         if self._labels is not None and self.ignore_index is not None:
-            exists = self.prototype_classifier.bank.alive_mask.any(dim=1)
-            inside = (labels >= 0) & (labels < self.num_classes)
-            missing = inside & ~exists[torch.where(inside, labels, 0)]
-            labels = labels.masked_fill(missing, self.ignore_index)
+            labels = labels.masked_fill(self._is_missing(labels), self.ignore_index)
         return (labels, *others) if others else labels
 
     def _remove_softmax_classifier(self) -> None:
@@ -287,6 +319,13 @@ class ProtoDecodeHead(_Decoder):
         refuse_binary(self.out_channels, self.num_classes)
         del self.conv_seg
         self.init_cfg: Any = without_conv_seg(self.init_cfg)
+
+
+def own_arguments() -> dict[str, Any]:
+    """Collect the arguments of a `ProtoDecodeHead` beside `decoder`, and their defaults."""
+    parameters = inspect.signature(ProtoDecodeHead._build).parameters.values()
+    named = {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    return {"preset": None, **named}
 
 
 @cache

@@ -1,6 +1,7 @@
 """From cosines to logits."""
 
 import math
+from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
@@ -9,53 +10,67 @@ from .settings import ScaleSettings
 
 
 class ScoreScale(nn.Module):
-    """Turn class scores in [-1, 1] into logits.
+    """What turns class scores in [-1, 1] into logits.
 
-    Args:
-        settings: One scalar, learned or fixed, or the authors' LayerNorm.
-        num_classes: Number of classes C, of interest to the LayerNorm alone.
+    Attributes:
+        is_factor: Whether logits are the scores times :meth:`factor`, so that cosines can be told
+            from them.
     """
 
-    log_scale: Tensor
+    is_factor = True
 
-    def __init__(self, settings: ScaleSettings, num_classes: int) -> None:
-        super().__init__()
-        self.settings = settings
-        self.norm = nn.LayerNorm(num_classes) if settings.kind == "layer_norm" else None
-        if self.norm is None:
-            # As a logarithm, steps of the optimiser are relative; shape (1,) suits every optimiser.
-            log_scale = torch.tensor([math.log(settings.init)])
-            if settings.learnable:
-                self.log_scale = nn.Parameter(log_scale)
-            else:
-                self.register_buffer("log_scale", log_scale)
-
+    @abstractmethod
     def factor(self) -> Tensor | None:
-        """Return the scalar, shape ``(1,)``; None for the LayerNorm, which is no factor."""
-        return None if self.norm is not None else self.log_scale.exp()
+        """Return the factor, shape ``(1,)``; None where there is none."""
+
+    @abstractmethod
+    def value(self) -> Tensor:
+        """Return the scale as one number for the log, shape ``()``."""
 
     def forward(self, scores: Tensor) -> Tensor:
         """Make logits of scores that have met the :meth:`factor`, if there is one.
 
         Args:
-            scores: Class scores, shape ``(N, C)``; in [-1, 1] times the factor.
+            scores: Class scores, shape ``(..., C)``; in [-1, 1] times the factor.
 
         Returns:
             Tensor: Logits of the same shape and dtype.
         """
-        if self.norm is None:
-            return scores
-        logits: Tensor = self.norm(scores.to(self.norm.weight.dtype)).to(scores.dtype)
-        return logits
+        return scores
+
+    def clamp(self) -> None:
+        """Keep what is learned within its bounds; call it after each optimiser step."""
+
+
+class ScalarScale(ScoreScale):
+    """One scalar for all classes, whatever their number.
+
+    Args:
+        settings: Where the scalar starts and stays, and whether it is learned.
+    """
+
+    log_scale: Tensor
+
+    def __init__(self, settings: ScaleSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        # As a logarithm, steps of the optimiser are relative; shape (1,) suits every optimiser.
+        log_scale = torch.tensor([math.log(settings.init)])
+        if settings.learnable:
+            self.log_scale = nn.Parameter(log_scale)
+        else:
+            self.register_buffer("log_scale", log_scale)
+
+    def factor(self) -> Tensor:
+        """Return the scalar, shape ``(1,)``."""
+        return self.log_scale.exp()
 
     def clamp(self) -> None:
         """Keep a learned scalar within its bounds; call it after each optimiser step."""
-        if self.norm is None and self.settings.learnable:
+        if self.settings.learnable:
             bounds = self.settings
             self.log_scale.data.clamp_(math.log(bounds.min), math.log(bounds.max))
 
     def value(self) -> Tensor:
-        """Return the scale: the scalar, or the mean weight of the LayerNorm, shape ``()``."""
-        if self.norm is not None:
-            return self.norm.weight.detach().mean()
+        """Return the scalar, shape ``()``."""
         return self.log_scale.detach().exp().squeeze()

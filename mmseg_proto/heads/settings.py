@@ -5,7 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar, get_args
 
-from mmseg_proto.ops import ASSIGNMENTS, expect_flag, expect_number
+from mmseg_proto.ops import (
+    ASSIGNMENTS,
+    FEW_PIXELS,
+    SINKHORN_STARTS,
+    expect_flag,
+    expect_number,
+)
 
 T = TypeVar("T")
 
@@ -21,8 +27,12 @@ class ClusteringSettings:
         iterations: Sinkhorn-Knopp iterations, at least 1. Defaults to 3.
         assign: What becomes of the plan. ``'argmax'`` takes the prototype with the largest share
             of the pixel. ``'nearest'`` makes no plan: the nearest prototype of the own class.
-            ``'gumbel'`` draws as the authors' code does, which makes the prototypes of a class
-            all alike; it is there to show that. Defaults to ``'argmax'``.
+            ``'gumbel'`` gives the losses the largest share too, but draws what the pixel moves, as
+            the authors' release does. Defaults to ``'argmax'``.
+        start: What the first Sinkhorn-Knopp iteration scales first: ``'pixels'``, or
+            ``'prototypes'`` as in the authors' release. Defaults to ``'pixels'``.
+        few_pixels: What decides for a class with fewer pixels than prototypes: the ``'nearest'``
+            prototype or the ``'plan'``. Defaults to ``'nearest'``.
         num_pixels: Pixels that each rank draws for clustering and the prototype losses, as many
             of each class that is present; the losses have the same expectation as with all
             pixels. Defaults to None: all pixels.
@@ -31,13 +41,14 @@ class ClusteringSettings:
     kappa: float = 0.05
     iterations: int = 3
     assign: str = "argmax"
+    start: str = "pixels"
+    few_pixels: str = "nearest"
     num_pixels: int | None = None
 
     def __post_init__(self) -> None:
-        if self.assign not in ASSIGNMENTS:
-            raise ValueError(
-                f"Expected `clustering.assign` to be one of {ASSIGNMENTS}, but got {self.assign!r}."
-            )
+        expect_choice("clustering.assign", self.assign, ASSIGNMENTS)
+        expect_choice("clustering.start", self.start, SINKHORN_STARTS)
+        expect_choice("clustering.few_pixels", self.few_pixels, FEW_PIXELS)
         if self.kappa <= 0:
             raise ValueError(f"Expected `clustering.kappa` to be above 0, but got {self.kappa}.")
         if self.iterations < 1:
@@ -57,9 +68,9 @@ class ScaleSettings:
 
     Args:
         kind: ``'scalar'`` multiplies all scores by one number, whatever the number of classes.
-            ``'layer_norm'`` is the authors' LayerNorm over class scores, with twice as many
-            parameters as classes, for their checkpoints; nothing else here applies to it then.
-            Defaults to ``'scalar'``.
+            ``'layer_norm'`` is a LayerNorm over class scores with twice as many parameters as
+            classes, as in the authors' release; nothing else here applies to it then. Defaults to
+            ``'scalar'``.
         init: Scale at the start, within `[min, max]`. Defaults to 10.
         learnable: Whether the scale is learned (one scalar, whatever the number of classes).
             Defaults to True.
@@ -74,11 +85,7 @@ class ScaleSettings:
     max: float = 100.0
 
     def __post_init__(self) -> None:
-        if self.kind not in ("scalar", "layer_norm"):
-            raise ValueError(
-                "Expected `score_scale.kind` to be 'scalar' or 'layer_norm', but got "
-                f"{self.kind!r}."
-            )
+        expect_choice("score_scale.kind", self.kind, ("scalar", "layer_norm"))
         if not 0 < self.min <= self.init <= self.max < math.inf:
             raise ValueError(
                 "Expected `score_scale` with 0 < min <= init <= max, but got "
@@ -119,11 +126,7 @@ class SeedingSettings:
     batches: int = 20
 
     def __post_init__(self) -> None:
-        if self.source not in ("data", "kmeans", "random"):
-            raise ValueError(
-                "Expected `seeding.source` to be 'data', 'kmeans' or 'random', but got "
-                f"{self.source!r}."
-            )
+        expect_choice("seeding.source", self.source, ("data", "kmeans", "random"))
         for name, least in _LEAST_OF_SEEDING.items():
             if getattr(self, name) < least:
                 raise ValueError(
@@ -142,9 +145,10 @@ class UpdateSettings:
     """Settings of what moves the prototypes, beside `decay`.
 
     Args:
-        pixels: ``'all'`` pixels of a class move its prototypes, or the ``'correct'`` ones, which
-            the head classifies right (all of them while it gets none of the class right, so that
-            a badly seeded class is not stuck). Defaults to ``'all'``.
+        pixels: ``'all'`` pixels of a class move its prototypes, or the ``'correct'`` ones alone,
+            which the head classifies right: a class without one is skipped, as in the authors'
+            release. ``'correct_or_all'`` lets all pixels of such a class move its prototypes, so
+            that a badly seeded class is not stuck. Defaults to ``'all'``.
         clock: w of a running mean at the start: a prototype that has moved n times keeps
             ``min(decay, (n + 1) / (n + w))`` of itself, w above 1. Defaults to None: `decay` from
             the start.
@@ -154,10 +158,7 @@ class UpdateSettings:
     clock: float | None = None
 
     def __post_init__(self) -> None:
-        if self.pixels not in ("all", "correct"):
-            raise ValueError(
-                f"Expected `update.pixels` to be 'all' or 'correct', but got {self.pixels!r}."
-            )
+        expect_choice("update.pixels", self.pixels, ("all", "correct", "correct_or_all"))
         if self.clock is not None and self.clock <= 1:
             raise ValueError(f"Expected `update.clock` to be above 1, but got {self.clock}.")
 
@@ -170,9 +171,9 @@ class ProjectionSettings:
         out_channels: Channels D of the embedding; None keeps the decoder's. Defaults to None.
         num_layers: Number of 1x1 convolutions, with ReLU between them, at least 1. Defaults
             to 2, as in the authors' code.
-        normalize: Whether its output is l2-normalised before the feature norm, as in the authors'
-            code. Of interest to their checkpoints: a LayerNorm undoes it up to its epsilon.
-            Defaults to False.
+        normalize: Whether its output is l2-normalised over the *width* of the feature map before
+            the feature norm, as in the authors' release, so that the embedding of a pixel depends
+            on its whole row. Defaults to False.
     """
 
     out_channels: int | None = None
@@ -213,6 +214,21 @@ def read_settings(kind: type[T], values: Mapping[str, Any] | None, name: str) ->
         if field.name in values:
             _check_type(f"{name}.{field.name}", values[field.name], field.type)
     return kind(**values)
+
+
+def expect_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Refuse a value that is none of those known.
+
+    Args:
+        name: Name of the argument, for the message.
+        value: What was given.
+        choices: What it may be.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    if value not in choices:
+        raise ValueError(f"Expected `{name}` to be one of {tuple(choices)}, but got {value!r}.")
 
 
 def refuse_unknown_keys(values: Iterable[str], known: Sequence[str], name: str) -> None:

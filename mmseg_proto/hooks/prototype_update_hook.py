@@ -115,6 +115,9 @@ class PrototypeUpdateHook(Hook):
         for name, head in self._heads.items():
             check_class_count(runner.train_dataloader.dataset, head.num_classes, name)
             head.attach_hook()
+            line = head.preset_line(_auxiliary_heads(runner.model))
+            if line is not None:
+                runner.logger.info(f"{name}: {line}.")
         alone = len(self._heads) == 1
         self._reports = [
             HeadReport(runner, name, head, alone=alone) for name, head in self._heads.items()
@@ -167,6 +170,13 @@ class PrototypeUpdateHook(Hook):
         if self.every_n_inner_iters(batch_idx, self.interval):
             for report in self._reports:
                 report.report(runner, runner.iter + 1)
+
+
+def _auxiliary_heads(model: nn.Module) -> list[str]:
+    """Name the heads of a model that only help it in training."""
+    heads = getattr(bare_model(model), "auxiliary_head", None) or []
+    heads = heads if isinstance(heads, nn.ModuleList) or not heads else [heads]
+    return [f"auxiliary {type(head).__name__}" for head in heads]
 
 
 def _prototype_heads(model: nn.Module) -> Iterator[tuple[str, Any]]:

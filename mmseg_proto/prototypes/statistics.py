@@ -17,7 +17,7 @@ class PrototypeStatistics(NamedTuple):
     """What one or more training steps say about the prototypes.
 
     Attributes:
-        sums: Sum of the embeddings assigned to each prototype, ``(C, K, D)``, fp32.
+        sums: Sum of the embeddings assigned to each prototype, ``(C, K, D)``, at least fp32.
         counts: Number of these pixels, ``(C, K)``, fp32.
         wins: Number of pixels of the class to which each prototype is the nearest, ``(C, K)``,
             fp32. Unlike `counts`, which are balanced by construction, these show collapse.
@@ -65,7 +65,8 @@ def collect_statistics(
         return torch.where(classes < 0, -1, classes * num_prototypes + index)
 
     total = num_classes * num_prototypes
-    sums = segment_sum(embeddings.float(), flat(moving, assignment), total)
+    wide = torch.promote_types(embeddings.dtype, torch.float32)
+    sums = segment_sum(embeddings.to(wide), flat(moving, assignment), total)
     counts = segment_count(flat(moving, assignment), total)
     wins = segment_count(flat(labels, nearest), total)
     return PrototypeStatistics(sums.unflatten(0, shape), counts.view(shape), wins.view(shape))

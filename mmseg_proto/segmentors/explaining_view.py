@@ -25,7 +25,7 @@ def explaining_view(model: Any) -> Any:
 
     Raises:
         TypeError: If `model` is no such segmentor, or has no prototypes.
-        ValueError: If its scale is the authors' LayerNorm, after which nobody knows the cosines.
+        ValueError: If its logits are no cosines times a factor.
     """
     if not isinstance(model, EncoderDecoder):
         hint = ", which wraps one: give its `module`" if hasattr(model, "module") else ""

@@ -154,7 +154,7 @@ class ProtoEncoderDecoder(_PrototypeOutputs, EncoderDecoder):
 
     Raises:
         TypeError: If the last decode head is no `ProtoDecodeHead`.
-        ValueError: If its scale is the authors' LayerNorm.
+        ValueError: If its logits are no cosines times a factor.
     """
 
 
@@ -171,7 +171,7 @@ def expect_cosines(model: Any) -> None:
 
     Raises:
         TypeError: If its last decode head is no `ProtoDecodeHead`.
-        ValueError: If its scale is the authors' LayerNorm.
+        ValueError: If its logits are no cosines times a factor.
     """
     head = last_head(model)
     if not isinstance(head, ProtoDecodeHead):
@@ -180,7 +180,7 @@ def expect_cosines(model: Any) -> None:
             f"got {type(head).__name__}. Softmax models have no prototypes to tell of."
         )
     classifier: Any = head.prototype_classifier
-    if classifier.score_scale.norm is not None:
+    if not classifier.score_scale.is_factor:
         raise ValueError(
             f"Expected `score_scale.kind` to be 'scalar' in the head of {type(model).__name__}, "
             "but it is 'layer_norm', after which nobody knows the cosines."

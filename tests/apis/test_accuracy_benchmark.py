@@ -11,7 +11,7 @@ from PIL import Image
 from rich.console import Console
 
 from mmseg_proto.apis import accuracy_benchmark
-from mmseg_proto.apis.accuracy_arms import AUTHORS, OF_PROTOTYPES, SHARED, parse_arm
+from mmseg_proto.apis.accuracy_arms import OF_PROTOTYPES, SHARED, parse_arm
 from mmseg_proto.apis.accuracy_runs import Budget, build_config, run_to_file
 from mmseg_proto.configs import config_root
 from mmseg_proto.datasets import CamVidDataset
@@ -19,7 +19,6 @@ from mmseg_proto.datasets import CamVidDataset
 ARMS = [
     "softmax",
     "prototypes",
-    AUTHORS,
     *(f"softmax+{change}" for change in SHARED),
     *(f"prototypes+{change}" for change in [*SHARED, *OF_PROTOTYPES]),
 ]

@@ -6,7 +6,7 @@ from torch import nn
 
 from mmseg_proto.heads.ignore_safe_cross_entropy import (
     IgnoreSafeCrossEntropyLoss,
-    repair_class_weighted_losses,
+    repair_cross_entropy,
 )
 
 WEIGHT = [1.0, 2.0, 0.5]
@@ -15,7 +15,7 @@ WEIGHT = [1.0, 2.0, 0.5]
 @pytest.mark.parametrize("avg_non_ignore", [True, False])
 def test_equals_torch_with_ignored_pixels(avg_non_ignore: bool) -> None:
     host = CrossEntropyLoss(class_weight=WEIGHT, avg_non_ignore=avg_non_ignore, loss_weight=0.4)
-    loss = repair_class_weighted_losses(host)
+    loss = repair_cross_entropy(host)
     assert isinstance(loss, IgnoreSafeCrossEntropyLoss)
     logits, labels = torch.randn(2, 3, 4, 5), torch.randint(0, 3, (2, 4, 5))
     labels[0, :2] = 255
@@ -41,7 +41,7 @@ def test_no_reduction_is_left_to_the_host() -> None:
 def test_other_losses_are_left_alone() -> None:
     plain, sigmoid = CrossEntropyLoss(), CrossEntropyLoss(use_sigmoid=True, class_weight=WEIGHT)
     losses = nn.ModuleList([plain, sigmoid, DiceLoss(), CrossEntropyLoss(class_weight=WEIGHT)])
-    repaired = repair_class_weighted_losses(losses)
+    repaired = repair_cross_entropy(losses)
     assert isinstance(repaired, nn.ModuleList)
     assert list(repaired)[:3] == list(losses)[:3]
     assert isinstance(repaired[3], IgnoreSafeCrossEntropyLoss)

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mmseg_proto.heads.build import build_score_scale
 from mmseg_proto.heads.classifier import PrototypeClassifier
 from mmseg_proto.heads.embedding import PixelEmbedding
 from mmseg_proto.heads.plain_classifier import PlainClassifier
-from mmseg_proto.heads.score_scale import ScoreScale
 from mmseg_proto.heads.seeder import PrototypeSeeder
 from mmseg_proto.heads.settings import (
     ClusteringSettings,
@@ -54,7 +54,7 @@ def make(
     classifier = PrototypeClassifier(
         embedding,
         bank,
-        ScoreScale(ScaleSettings(**(scale or {})), CLASSES),
+        build_score_scale(ScaleSettings(**(scale or {})), CLASSES),
         PrototypeSeeder(bank, SeedingSettings()),
         ClusteringSettings(),
         UpdateSettings(),

@@ -111,14 +111,22 @@ def test_losses_match_reference() -> None:
     assignment = plan.argmax(1)
     contrast = reference.contrast(pixels, small, assignment, prototypes, bank.alive_mask, 0.1, 1.0)
     distance = reference.distance(pixels, small, assignment, prototypes, 1.0)
-    assert losses["loss_ppc"].item() == pytest.approx(contrast, rel=1e-4)
-    assert losses["loss_ppd"].item() == pytest.approx(0.1 * distance, rel=1e-4)
+    # Divided by all pixels, as the host's cross-entropy does.
+    share = float((labels != 255).double().mean())
+    assert share < 1
+    assert losses["loss_ppc"].item() == pytest.approx(share * contrast, rel=1e-4)
+    assert losses["loss_ppd"].item() == pytest.approx(share * 0.1 * distance, rel=1e-4)
     moved = reference.moved_prototypes(prototypes, pixels, small, assignment, 0.999)
     torch.testing.assert_close(bank.prototypes, moved.float(), rtol=1e-4, atol=1e-5)
 
 
-def test_correct_pixels_move_a_class_that_has_some_and_all_pixels_one_that_has_none() -> None:
-    head = build(update={"pixels": "correct"})
+@pytest.mark.parametrize(
+    ("pixels_that_move", "expected"),
+    # Two of class 0 are right; none of class 1 is: it is skipped, or all three of its pixels move.
+    [("all", [3, 3, 0, 0]), ("correct", [2, 0, 0, 0]), ("correct_or_all", [2, 3, 0, 0])],
+)
+def test_which_pixels_move_prototypes(pixels_that_move: str, expected: list[int]) -> None:
+    head = build(update={"pixels": pixels_that_move})
     train_step(head, make_labels())
     classifier = head.prototype_classifier
     counts: list[Tensor] = []
@@ -131,8 +139,7 @@ def test_correct_pixels_move_a_class_that_has_some_and_all_pixels_one_that_has_n
         predicted=torch.tensor([0, 1, 0, 2, 2, 0, 0, 1]),
     )
     classifier.assign(pixels, keep=True)
-    # Two of class 0 are right; none of class 1 is, so all three of its pixels move it.
-    assert counts[0].tolist() == [2, 3, 0, 0]
+    assert counts[0].tolist() == expected
 
 
 def test_predicted_is_the_class_of_the_largest_logit() -> None:

@@ -3,14 +3,14 @@ from typing import Any
 import pytest
 import torch
 
-from mmseg_proto.heads.score_scale import ScoreScale
+from mmseg_proto.heads.build import build_score_scale
 from mmseg_proto.heads.settings import ScaleSettings
 
 SCORES = torch.linspace(-1, 1, 12).view(4, 3)
 
 
-def build(**settings: Any) -> ScoreScale:
-    return ScoreScale(ScaleSettings(**settings), num_classes=3)
+def build(**settings: Any) -> Any:
+    return build_score_scale(ScaleSettings(**settings), num_classes=3)
 
 
 def test_scalar_multiplies_and_is_one_parameter_whatever_the_classes() -> None:
@@ -53,7 +53,7 @@ def test_layer_norm_standardises_the_scores_of_each_pixel() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"kind": "temperature"}, "'scalar' or 'layer_norm', but got 'temperature'"),
+        ({"kind": "temperature"}, r"\('scalar', 'layer_norm'\), but got 'temperature'"),
         ({"min": 0.0}, "0 < min <= init <= max"),
         ({"init": 200.0}, "init=200.0"),
     ],

@@ -9,6 +9,9 @@ from property_problems import many, own_similarity, problems
 from toy import Problem
 
 from mmseg_proto.ops import (
+    ASSIGNMENTS,
+    FEW_PIXELS,
+    SINKHORN_STARTS,
     assign_prototypes,
     draw_balanced,
     matmul_dtype,
@@ -42,14 +45,27 @@ def test_sinkhorn_is_the_equations_class_by_class(
 
 
 @many
-@given(problems(), st.sampled_from(["argmax", "nearest", "gumbel"]))
-def test_pixels_are_assigned_to_prototypes_that_exist(problem: Problem, assign: str) -> None:
-    assigned = assign_prototypes(
-        own_similarity(problem), problem.labels, problem.alive, assign=assign
+@given(
+    problems(),
+    st.sampled_from(ASSIGNMENTS),
+    st.sampled_from(SINKHORN_STARTS),
+    st.sampled_from(FEW_PIXELS),
+)
+def test_pixels_are_assigned_to_prototypes_that_exist(
+    problem: Problem, assign: str, start: str, few_pixels: str
+) -> None:
+    assignment = assign_prototypes(
+        own_similarity(problem),
+        problem.labels,
+        problem.alive,
+        assign=assign,
+        start=start,
+        few_pixels=few_pixels,
     )
-    assert assigned.shape == problem.labels.shape
     counts = (problem.labels >= 0) & problem.alive.any(dim=1)[problem.labels.clamp(min=0)]
-    assert problem.alive[problem.labels[counts], assigned[counts]].all()
+    for assigned in assignment:
+        assert assigned.shape == problem.labels.shape
+        assert problem.alive[problem.labels[counts], assigned[counts]].all()
 
 
 @many
@@ -57,8 +73,8 @@ def test_pixels_are_assigned_to_prototypes_that_exist(problem: Problem, assign: 
 def test_the_order_of_pixels_does_not_matter(problem: Problem, order: list[int]) -> None:
     kept = torch.tensor([place for place in order if place < len(problem.labels)])
     similarity = own_similarity(problem)
-    assigned = assign_prototypes(similarity, problem.labels, problem.alive)
-    shuffled = assign_prototypes(similarity[kept], problem.labels[kept], problem.alive)
+    assigned = assign_prototypes(similarity, problem.labels, problem.alive).target
+    shuffled = assign_prototypes(similarity[kept], problem.labels[kept], problem.alive).target
     valid = problem.labels[kept] >= 0
     assert torch.equal(shuffled[valid], assigned[kept][valid])
 

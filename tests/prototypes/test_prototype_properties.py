@@ -30,7 +30,7 @@ from mmseg_proto.prototypes import (
 @given(problems(), st.floats(0, 1))
 def test_an_update_is_the_equation_and_keeps_unit_length(problem: Problem, decay: float) -> None:
     similarity = own_similarity(problem)
-    assigned = assign_prototypes(similarity, problem.labels, problem.alive)
+    assigned = assign_prototypes(similarity, problem.labels, problem.alive).target
     # A class without prototypes moves none.
     has = problem.alive.any(dim=1)[problem.labels.clamp(min=0)]
     labels = torch.where(has, problem.labels, -1)
