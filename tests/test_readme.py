@@ -17,6 +17,7 @@ from toy_runner import make_runner
 
 from mmseg_proto import PixelPrototypeLoss, ProtoDecodeHead, PrototypeUpdateHook
 from mmseg_proto.configs import config_root, list_configs
+from mmseg_proto.heads.proto_decode_head import own_arguments
 from mmseg_proto.heads.settings import (
     ClusteringSettings,
     ScaleSettings,
@@ -30,7 +31,7 @@ def test_settings_table_states_the_defaults() -> None:
         cells[0].strip("`"): eval(cells[1].strip("`"), {"dict": dict})  # noqa: S307
         for cells in readme.table_rows("argument", readme.PAGES["docs/settings.md"])
     }
-    parameters = inspect.signature(ProtoDecodeHead.__init__).parameters
+    own = own_arguments()
     loss = inspect.signature(PixelPrototypeLoss).parameters
     nested: dict[str, dict[str, Any]] = {
         "loss_prototype": {"type": "PixelPrototypeLoss"} | {k: p.default for k, p in loss.items()},
@@ -39,10 +40,9 @@ def test_settings_table_states_the_defaults() -> None:
         "score_scale": asdict(ScaleSettings()),
         "seeding": asdict(SeedingSettings()),
     }
-    own = set(parameters) - {"self", "decoder", "decoder_arguments"}
-    assert set(stated) == own
+    assert set(stated) == set(own)
     for name, value in stated.items():
-        assert value == nested.get(name, parameters[name].default), name
+        assert value == nested.get(name, own[name]), name
 
 
 def test_config_table_lists_what_is_packaged() -> None:
