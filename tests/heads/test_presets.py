@@ -143,7 +143,7 @@ def test_the_log_says_once_what_was_set_what_beat_it_and_what_stays(
     (log,) = Path(runner.log_dir).glob("*.log")
     (line,) = [text for text in log.read_text().splitlines() if "preset='paper' set" in text]
     assert "decode_head: preset='paper' set projection=None, feature_norm=None, " in line
-    assert "loss_prototype.contrast_weight=0.01" in line
+    assert "loss_prototype={'contrast_weight': 0.01, 'distance_weight': 0.01" in line
     assert "loss_decode.avg_non_ignore=True" in line
     # The toy's own three prototypes and the decay.
     assert (
