@@ -84,9 +84,9 @@ def _weighted_sum(values: Tensor, weights: Tensor) -> Tensor:
 class PixelPrototypeLoss(nn.Module):
     """Weighted PPC and PPD losses of a prototype head.
 
-    The defaults are measured ones (docs/accuracy.md): ten times the weights that go by the paper,
-    and all classes of a batch equal. With ``contrast_weight=0.01, distance_weight=0.01,
-    class_balance=0`` the losses are those of the paper.
+    The defaults are measured ones (docs/accuracy.md), for logits of a scale that starts at 10 and
+    with all classes of a batch equal. With ``contrast_weight=0.01, distance_weight=0.01,
+    class_balance=0`` the weights are those that go by the paper, whose logits have scale 1.
 
     Args:
         contrast_weight: Weight of PPC (lambda1 in eq. 13), at least 0. Defaults to 0.1.
@@ -162,7 +162,8 @@ class PixelPrototypeLoss(nn.Module):
     ) -> dict[str, Tensor]:
         """Compute both losses.
 
-        Both average over the pixels of this rank, as the host's cross-entropy does.
+        Both average over the labelled pixels of this rank. Heads multiply them by the share of
+        labelled pixels where their cross-entropy divides by all pixels.
 
         Args:
             positive: Cosine of each pixel with its assigned prototype, shape ``(N,)``.
