@@ -67,7 +67,7 @@ def draw_classes(
 
     A class has a row: the image, and beside it the image in faint grey with the predicted pixels
     of the class in the colours of the prototypes that win them. Numbers of the prototypes and
-    their shares of these pixels stand below.
+    and their shares of these pixels stand below. Of a class that is not predicted that is said.
 
     Args:
         explanation: The explanation.
@@ -94,6 +94,8 @@ def draw_classes(
     sheet.scale(*strength_range(parts.nearest))
     for label in labels:
         sheet.heading(_heading(explanation, label), parts.class_colours[label])
+        if not (explanation.labels == label).any():
+            continue
         shares = _shares(explanation, label, prototypes)
         own = (parts.labels == label) & np.isin(parts.winners, list(shares))
         sheet.panels([Panel("image", parts.image), Panel("its prototypes", parts.overlay(own))])
