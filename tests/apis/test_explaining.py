@@ -172,9 +172,12 @@ def headings_of(
     """Run the tool in this process, and return the headings of the sheets."""
     found: list[str] = []
     heading = Sheet.heading
-    monkeypatch.setattr(
-        Sheet, "heading", lambda self, *given: (found.append(given[0]), heading(self, *given))
-    )
+
+    def with_heading(self: Sheet, text: str, colour: Any) -> None:
+        found.append(text)
+        heading(self, text, colour)
+
+    monkeypatch.setattr(Sheet, "heading", with_heading)
     command = ["explain.py", *model, *arguments]
     monkeypatch.setattr(sys, "argv", list(map(str, command)))
     runpy.run_path(str(TOOLS / "explain.py"), run_name="__main__")
