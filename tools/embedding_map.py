@@ -33,6 +33,16 @@ def main() -> None:
     parser.add_argument(
         "--per-class", type=int, default=100, metavar="N", help="pixels (default: %(default)s)"
     )
+    parser.add_argument(
+        "--classes", nargs="+", metavar="NAME", help="show these alone; give it after the files"
+    )
+    parser.add_argument(
+        "--prototypes",
+        type=int,
+        metavar="N",
+        help="of prototype models show of each class the N that win most of the pixels drawn, and "
+        "the pixels that they win, coloured by prototype (default: all, by class)",
+    )
     parser.add_argument("--images", type=int, metavar="N", help="training images (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of everything random")
     parser.add_argument("--device", default="cpu", help="cpu, cuda ... (default: %(default)s)")
@@ -61,10 +71,13 @@ def main() -> None:
                 images=arguments.images,
                 seed=arguments.seed,
                 device=arguments.device,
+                names=arguments.classes,
+                prototypes=arguments.prototypes,
             )
             laid = [embedding_map.project(one, arguments.method, arguments.seed) for one in maps]
             embedding_files.save_npz(maps, laid, arrays)
-            embedding_files.write_maps(maps, laid, arguments.method, arguments.out)
+            drawn = embedding_files.by_prototype(maps) if arguments.prototypes else maps
+            embedding_files.write_maps(drawn, laid, arguments.method, arguments.out)
     except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
         sys.exit(f"No map was drawn. {error}")
     Console().print(cosine_table(maps))

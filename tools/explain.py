@@ -21,16 +21,29 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder of the pictures")
     parser.add_argument("--images", type=int, metavar="N", help="spread evenly (default: all)")
     parser.add_argument(
-        "--classes", type=int, default=4, metavar="N", help="with a row (default: %(default)s)"
+        "--classes",
+        nargs="+",
+        default=["4"],
+        metavar="N|NAME",
+        help="how many have a row (default: 4), or the names of those that have one overlay each, "
+        "by prototype; give it after the files",
     )
     parser.add_argument(
-        "--prototypes", type=int, default=5, metavar="N", help="in a row (default: %(default)s)"
+        "--class-names", action="store_true", help="--classes is a name even if it is a number"
+    )
+    parser.add_argument(
+        "--prototypes",
+        type=int,
+        metavar="N",
+        help="in a row (default: 5), or coloured in the overlay of a named class (default: all)",
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda ... (default: %(default)s)")
     parser.add_argument("--force", action="store_true", help="write into a folder that has files")
     arguments = parser.parse_args()
     if (arguments.images_from is None) == (arguments.split is None):
         parser.error("Expected one of IMAGE, FOLDER and --split, but got none or several.")
+    first, *more = arguments.classes
+    number = not (arguments.class_names or more) and first.removeprefix("-").isdecimal()
     try:
         # The host reports as it is imported what it could do without; nothing of it matters here.
         with warnings.catch_warnings(), redirect_stdout(StringIO()):
@@ -39,7 +52,7 @@ def main() -> None:
 
             settings = SheetSettings(
                 images=arguments.images,
-                classes=arguments.classes,
+                classes=int(first) if number else arguments.classes,
                 prototypes=arguments.prototypes,
                 device=arguments.device,
             )

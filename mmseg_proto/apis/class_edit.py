@@ -18,6 +18,7 @@ from .class_change import ClassChange, change_config, change_weights, class_name
 from .config_swap import last_stage, write_child
 from .loading import build_bare
 from .new_class import NewClassSettings, seed_new_class
+from .trained import find_classes
 from .whole_files import written_whole
 
 Colour = tuple[int, int, int]
@@ -122,7 +123,7 @@ def split_class(
     """
 
     def change(old: ClassChange) -> ClassChange:
-        _index(old, old_name)
+        find_classes([old_name], old.names)
         return _with(old, name, colour)
 
     def fill(cfg: Config, model: Any, change: ClassChange) -> str:
@@ -149,7 +150,7 @@ def remove_class(target: Target, name: str) -> EditedCheckpoint:
     """
 
     def change(old: ClassChange) -> ClassChange:
-        gone = _index(old, name)
+        (gone,) = find_classes([name], old.names)
         if len(old.names) < 3:
             raise ValueError(
                 f"Expected at least two classes beside {name}, but there are {list(old.names)}."
@@ -177,7 +178,7 @@ def rename_class(target: Target, name: str, new_name: str) -> EditedCheckpoint:
     """
 
     def change(old: ClassChange) -> ClassChange:
-        renamed = _index(old, name)
+        (renamed,) = find_classes([name], old.names)
         _expect_new(old, new_name)
         names = list(old.names)
         names[renamed] = new_name
@@ -233,12 +234,6 @@ def _roomy(cfg: Config, change: ClassChange) -> ClassChange:
     """See to it that no prototype loses its place where a class is to have fewer."""
     before = last_stage(cfg.model.decode_head).get("num_prototypes", 10)
     return change._replace(places=max(change.places or 0, before))
-
-
-def _index(old: ClassChange, name: str) -> int:
-    if name not in old.names:
-        raise ValueError(f"Expected one of the classes {list(old.names)}, but got {name!r}.")
-    return old.names.index(name)
 
 
 def _expect_new(old: ClassChange, name: str) -> None:

@@ -1,7 +1,7 @@
 """Pixels and prototypes in two dimensions, as in Fig. 5: PCA, t-SNE or UMAP."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -16,9 +16,10 @@ from torch import Tensor
 from mmseg_proto.heads import ProtoDecodeHead
 from mmseg_proto.heads.decoders import last_head
 
+from .config_swap import is_swapped, last_stage
 from .feature_sample import Reservoir, classifier_inputs, whole_images
 from .progress import doing, map_with_progress
-from .trained import Trained, classes_of, expect_same_classes
+from .trained import Trained, classes_of, expect_same_classes, find_classes
 
 #: Module and package that each method needs.
 _NEEDED = {
@@ -112,6 +113,8 @@ def sample_models(
     images: int | None = None,
     seed: int = 0,
     device: str = "cpu",
+    names: Sequence[str] | None = None,
+    prototypes: int | None = None,
 ) -> list[EmbeddingMap]:
     """Sample several models with the same classes, one after the other.
 
@@ -121,20 +124,101 @@ def sample_models(
         images: Training images to look at. Defaults to None: all.
         seed: Seed of everything random. Defaults to 0.
         device: Where the models run. Defaults to 'cpu'.
+        names: Classes that are shown, see `part_of`. Defaults to None: all.
+        prototypes: Prototypes of each class that are shown of prototype models, at most. Defaults
+            to None: all.
 
     Returns:
         list[EmbeddingMap]: The pixels of each, and its prototypes or class vectors.
 
     Raises:
-        ValueError: If the models differ in classes.
+        ValueError: If the models differ in classes or do not have one of `names`, or `prototypes`
+            is below 1 or no model has prototypes.
     """
+    if prototypes is not None:
+        if prototypes < 1:
+            raise ValueError(f"Expected `prototypes` to be at least 1, but got {prototypes}.")
+        heads = [last_stage(Config.fromfile(one.config).model.decode_head) for one in models]
+        if not any(map(is_swapped, heads)):
+            raise ValueError(
+                f"Expected a model with prototypes to show {prototypes} of each class, but got "
+                "softmax models alone, which have one vector a class. Leave `prototypes` out."
+            )
     maps: list[EmbeddingMap] = []
+    known: dict[str, tuple[str, ...]] = {}
     for one in models:
         cfg, model = one.load(device)
-        if maps:
-            expect_same_classes({maps[0].title: maps[0].classes, one.name: classes_of(model)[0]})
-        maps.append(sample_embeddings(cfg, model, one.name, per_class, images=images, seed=seed))
+        known[one.name] = classes_of(model)[0]
+        expect_same_classes(known)
+        labels = None if names is None else find_classes(names, known[one.name])
+        found = sample_embeddings(cfg, model, one.name, per_class, images=images, seed=seed)
+        maps.append(part_of(found, labels, prototypes))
     return maps
+
+
+def winners_of(sample: EmbeddingMap) -> Tensor:
+    """Find the anchor of its own class that is nearest to each pixel.
+
+    Args:
+        sample: Pixels and anchors.
+
+    Returns:
+        Tensor: Rows of `anchors`, ``(N,)``, int64; -1 for pixels of a class that has none.
+    """
+    own = sample.labels[:, None] == sample.anchor_labels
+    cosines = (sample.points @ sample.anchors.t()).masked_fill(~own, -torch.inf)
+    return cosines.argmax(dim=1).masked_fill(~own.any(dim=1), -1)
+
+
+def part_of(
+    sample: EmbeddingMap, labels: Sequence[int] | None, prototypes: int | None = None
+) -> EmbeddingMap:
+    """Take a few classes out of a map, and of each the prototypes that win most of its pixels.
+
+    Args:
+        sample: Pixels and anchors.
+        labels: Numbers of the classes. They have numbers from 0 in what is returned, in this
+            order. None for all classes, as they are.
+        prototypes: Prototypes of each class that stay, at most, of those that win any of its
+            sampled pixels among the prototypes of the class; and with them the pixels that they
+            win. Class vectors all stay. Defaults to None: all prototypes and pixels.
+
+    Returns:
+        EmbeddingMap: The part.
+
+    Raises:
+        ValueError: If a class of `labels` has no pixels to show.
+    """
+    chosen = list(range(len(sample.classes)) if labels is None else labels)
+    numbers = torch.full((len(sample.classes),), -1)
+    numbers[chosen] = torch.arange(len(chosen))
+    own, anchor_own = numbers[sample.labels], numbers[sample.anchor_labels]
+    shown, stay = own >= 0, anchor_own >= 0
+    if prototypes is not None and sample.kind == "prototypes":
+        winners = winners_of(sample)
+        wins = torch.bincount(winners[winners >= 0], minlength=len(stay))
+        order = wins.argsort(descending=True, stable=True)
+        for label in sample.anchor_labels.unique():
+            stay[order[sample.anchor_labels[order] == label][prototypes:]] = False
+        stay &= wins > 0
+        shown &= (winners[:, None] == stay.nonzero().t()).any(dim=1)
+    for label in chosen if labels is not None else ():
+        if not (sample.labels[shown] == label).any():
+            raise ValueError(
+                f"Expected pixels of {sample.classes[label]!r} to show of {sample.title}, but the "
+                "training images that were looked at have none, or it has no prototype. Look at "
+                "more images, or leave the class out."
+            )
+    return replace(
+        sample,
+        points=sample.points[shown],
+        labels=own[shown],
+        anchors=sample.anchors[stay],
+        anchor_labels=anchor_own[stay],
+        anchor_numbers=sample.anchor_numbers[stay],
+        classes=tuple(sample.classes[label] for label in chosen),
+        palette=sample.palette[chosen],
+    )
 
 
 def expect_method(method: str) -> None:

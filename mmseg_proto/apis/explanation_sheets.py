@@ -1,6 +1,6 @@
 """Sheets of explanations as PNG files: what tools/explain.py writes."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,10 +8,11 @@ import numpy as np
 from mmengine.config import Config
 
 from mmseg_proto.visualization.explanation import Explanation
-from mmseg_proto.visualization.explanation_picture import draw_explanation
+from mmseg_proto.visualization.explanation_picture import draw_classes, draw_explanation
 
 from .explaining import explain_files, explain_split, list_images, split_dataset
 from .loading import load
+from .trained import classes_of, find_classes
 from .whole_files import write_png
 
 
@@ -21,24 +22,27 @@ class SheetSettings:
 
     Attributes:
         images: How many, spread evenly over the folder or data set; None for all.
-        classes: Classes with a row, at most.
-        prototypes: Prototypes of each class that are shown alone, at most.
+        classes: Classes with a row, at most; or names of the classes that have an overlay each.
+        prototypes: Prototypes of each class that are shown alone, at most, or that are coloured
+            in overlays of named classes; None for 5 and for all of them.
         device: Where the model runs.
 
     Raises:
-        ValueError: If a number is below 1.
+        ValueError: If a number is below 1, or there is no name.
     """
 
     images: int | None = None
-    classes: int = 4
-    prototypes: int = 5
+    classes: int | Sequence[str] = 4
+    prototypes: int | None = None
     device: str = "cpu"
 
     def __post_init__(self) -> None:
         for name in ("images", "classes", "prototypes"):
             number = getattr(self, name)
-            if number is not None and number < 1:
+            if isinstance(number, int) and number < 1:
                 raise ValueError(f"Expected `{name}` to be at least 1, but got {number}.")
+        if not isinstance(self.classes, int) and not self.classes:
+            raise ValueError("Expected `classes` to be a number or names, but got no name.")
 
     def chosen(self, count: int) -> list[int]:
         """Return the numbers of the images that are drawn, of so many."""
@@ -80,7 +84,8 @@ def write_explanations(
     Raises:
         FileExistsError: If `out` has files and may not.
         FileNotFoundError: If something that is read is not there.
-        ValueError: If no image can be read, or something is not what it has to be.
+        ValueError: If no image can be read, the model has no class of a name in `settings`, or
+            something is not what it has to be.
     """
     settings = settings or SheetSettings()
     if out.exists() and (not out.is_dir() or any(out.iterdir())) and not force:
@@ -95,11 +100,15 @@ def write_explanations(
         images = [found[place] for place in settings.chosen(len(found))]
         on_unreadable = written.skipped.append if source.is_dir() else None
         model = load(checkpoint, cfg, settings.device)
+        known = None
         drawn = explain_files(model, cfg, images, on_unreadable=on_unreadable)
     else:
-        indices = settings.chosen(len(split_dataset(cfg, source)))
+        dataset = split_dataset(cfg, source)
+        indices, known = settings.chosen(len(dataset)), dataset.metainfo.get("classes")
         model = load(checkpoint, cfg, settings.device)
         drawn = explain_split(model, cfg, source, indices)
+    if not isinstance(settings.classes, int):
+        find_classes(settings.classes, known or classes_of(model)[0])
     written.files.extend(write_sheets(drawn, out, settings))
     if not written.files:
         raise ValueError(f"Expected images, but none can be read. {' '.join(written.skipped)}")
@@ -122,9 +131,12 @@ def write_sheets(
     """
     taken: set[str] = set()
     for explanation in explanations:
-        picture = draw_explanation(
-            explanation, classes=settings.classes, prototypes=settings.prototypes
-        )
+        chosen, prototypes = settings.classes, settings.prototypes
+        if isinstance(chosen, int):
+            picture = draw_explanation(explanation, classes=chosen, prototypes=prototypes or 5)
+        else:
+            labels = find_classes(chosen, explanation.classes)
+            picture = draw_classes(explanation, labels, prototypes=prototypes)
         out.mkdir(parents=True, exist_ok=True)
         path = out / _free_name(explanation.name, taken)
         write_png(path, picture)

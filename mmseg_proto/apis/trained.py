@@ -1,5 +1,6 @@
 """A trained model as users name it: by its config and its checkpoint."""
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,27 @@ def classes_of(model: Any) -> tuple[tuple[str, ...], NDArray[np.uint8]]:
     if palette is None or len(palette) != len(names):
         return names, prototype_colours(len(names))
     return names, np.asarray(palette, dtype=np.uint8)
+
+
+def find_classes(names: Sequence[str], known: Sequence[str]) -> list[int]:
+    """Look classes up by their names.
+
+    Args:
+        names: The names, each counted once.
+        known: Names of the C classes of a model.
+
+    Returns:
+        list[int]: Their numbers in [0, C), in the order of `names`.
+
+    Raises:
+        ValueError: If there is no such class.
+    """
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known)
+            hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+            raise ValueError(f"Expected one of the classes {list(known)}, but got {name!r}.{hint}")
+    return [list(known).index(name) for name in dict.fromkeys(names)]
 
 
 def expect_same_classes(known: Mapping[str, Sequence[str]]) -> None:

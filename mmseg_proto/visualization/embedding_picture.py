@@ -19,6 +19,8 @@ _FONT, _SMALL_FONT = 9, 7
 _LONGEST_NAME = 20
 _COLUMN, _LINE = 1.45, 0.16
 _STEPS, _EXTRA = 400, 1.0
+#: How near the mark of a prototype is to a name that would hide it, in points.
+_MARK = 6
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,9 @@ def _name_classes(
     points = 72 * (_SIDE - 0.2)
     wanted = (means - low) / span * points
     sizes = np.array([[0.62 * font * len(texts[c]) + 5, 1.45 * font] for c in labels])
+    marks = (one.anchors - low) / span * points
+    near = np.abs(marks - wanted[:, None]) < sizes[:, None] / 2 + _MARK
+    wanted[:, 1] += near.all(axis=2).any(axis=1) * (sizes[:, 1] + 2 * _MARK)
     places = spread_out(wanted.astype(float), sizes, (points, points))
     for label, mean, place, start, size in zip(labels, means, places, wanted, sizes, strict=True):
         at = low + place / points * span

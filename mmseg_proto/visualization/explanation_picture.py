@@ -1,6 +1,7 @@
 """The sheet of an explanation: Fig. 3 of the paper for one image."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -12,7 +13,8 @@ from .overlay import prototype_colours, strength, strength_range, winner_overlay
 from .sheet import Panel, Sheet, label_legend, nearest_places
 
 Picture = NDArray[np.uint8]
-_LONGEST = 320
+#: Longer side of a panel, in pixels; the second where there are but two in a row.
+_LONGEST, _LARGE = 320, 480
 _UNKNOWN = (0, 0, 0)
 
 
@@ -39,7 +41,7 @@ def draw_explanation(explanation: Explanation, *, classes: int = 4, prototypes: 
     for name, number in (("classes", classes), ("prototypes", prototypes)):
         if number < 1:
             raise ValueError(f"Expected `{name}` to be at least 1, but got {number}.")
-    parts = _Parts.of(explanation)
+    parts = _Parts.of(explanation, _LONGEST)
     columns = max(
         1 + min(prototypes, len(parts.colours)), 4 if explanation.truth is not None else 3
     )
@@ -53,10 +55,53 @@ def draw_explanation(explanation: Explanation, *, classes: int = 4, prototypes: 
     for label in np.argsort(-shares, kind="stable")[:classes].tolist():
         if not shares[label]:
             break
-        share = shares[label] / explanation.labels.size
-        heading = f"{explanation.classes[label]}, {_percent(share)} of the image"
-        sheet.heading(heading, parts.class_colours[label])
-        sheet.panels(_class_row(parts, label, prototypes))
+        sheet.heading(_heading(explanation, label), parts.class_colours[label])
+        sheet.panels(_class_row(explanation, parts, label, prototypes))
+    return sheet.drawn()
+
+
+def draw_classes(
+    explanation: Explanation, labels: Sequence[int], *, prototypes: int | None = None
+) -> Picture:
+    """Draw chosen classes as Fig. 3 does: one overlay each, by prototype.
+
+    A class has a row: the image, and beside it the image in faint grey with the predicted pixels
+    of the class in the colours of the prototypes that win them. Numbers of the prototypes and
+    and their shares of these pixels stand below. Of a class that is not predicted that is said.
+
+    Args:
+        explanation: The explanation.
+        labels: Numbers of the classes in [0, C), in the order of the rows.
+        prototypes: Prototypes of a class that are coloured, at most, those that win most first.
+            Defaults to None: all.
+
+    Returns:
+        Picture: RGB, shape ``(height, width, 3)``.
+
+    Raises:
+        ValueError: If `prototypes` is below 1, or there is no such class.
+    """
+    if prototypes is not None and prototypes < 1:
+        raise ValueError(f"Expected `prototypes` to be at least 1, but got {prototypes}.")
+    wrong = [label for label in labels if not 0 <= label < len(explanation.classes)]
+    if wrong:
+        raise ValueError(
+            f"Expected `labels` to be in [0, {len(explanation.classes)}), but got {wrong[0]}."
+        )
+    parts = _Parts.of(explanation, _LARGE)
+    sheet = Sheet(2, parts.image.shape[:2])
+    sheet.title(explanation.name)
+    sheet.scale(*strength_range(parts.nearest))
+    for label in labels:
+        sheet.heading(_heading(explanation, label), parts.class_colours[label])
+        if not (explanation.labels == label).any():
+            continue
+        shares = _shares(explanation, label, prototypes)
+        own = (parts.labels == label) & np.isin(parts.winners, list(shares))
+        sheet.panels([Panel("image", parts.image), Panel("its prototypes", parts.overlay(own))])
+        sheet.legend(
+            [(f"number {k}: {_percent(share)}", parts.colours[k]) for k, share in shares.items()]
+        )
     return sheet.drawn()
 
 
@@ -74,9 +119,9 @@ class _Parts:
     colours: Picture
 
     @classmethod
-    def of(cls, explanation: Explanation) -> "_Parts":
+    def of(cls, explanation: Explanation, longest: int) -> "_Parts":
         height, width = explanation.labels.shape
-        factor = _LONGEST / max(height, width)
+        factor = longest / max(height, width)
         size = max(1, round(height * factor)), max(1, round(width * factor))
         rows, columns = map(nearest_places, (height, width), size)
         place = np.ix_(rows, columns)
@@ -116,18 +161,29 @@ def _first_row(parts: _Parts) -> list[Panel]:
     ]
 
 
-def _class_row(parts: _Parts, label: int, prototypes: int) -> list[Panel]:
+def _class_row(explanation: Explanation, parts: _Parts, label: int, prototypes: int) -> list[Panel]:
     own = parts.labels == label
     found = [Panel("its prototypes", parts.overlay(own))]
-    winners = parts.winners[own]
-    # A class without prototypes may be predicted, by a model that knows no other.
-    wins = np.bincount(winners[winners >= 0], minlength=len(parts.colours))
-    for number in np.argsort(-wins, kind="stable")[:prototypes].tolist():
-        if wins[number]:
-            title = f"prototype {number}: {_percent(wins[number] / own.sum())}"
-            picture = parts.overlay(own & (parts.winners == number))
-            found.append(Panel(title, picture, tuple(parts.colours[number].tolist())))
+    for number, share in _shares(explanation, label, prototypes).items():
+        picture = parts.overlay(own & (parts.winners == number))
+        title = f"prototype {number}: {_percent(share)}"
+        found.append(Panel(title, picture, parts.colours[number]))
     return found
+
+
+def _heading(explanation: Explanation, label: int) -> str:
+    share = float((explanation.labels == label).mean())
+    said = f"{_percent(share)} of the image" if share else "not predicted in this image"
+    return f"{explanation.classes[label]}, {said}"
+
+
+def _shares(explanation: Explanation, label: int, most: int | None) -> dict[int, float]:
+    """The prototypes that win most of the pixels of a class, with their shares of these."""
+    winners = explanation.winners[label][explanation.labels == label]
+    # A class without prototypes may be predicted, by a model that knows no other.
+    wins = np.bincount(winners[winners >= 0])
+    order = np.argsort(-wins, kind="stable")[:most].tolist()
+    return {number: wins[number] / len(winners) for number in order if wins[number]}
 
 
 def _percent(share: float) -> str:

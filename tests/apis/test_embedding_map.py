@@ -12,16 +12,19 @@ from short_runs import run_tool
 from torch import Tensor
 
 from mmseg_proto.apis.embedding_figures import class_cosines, cosine_table, shown_share
-from mmseg_proto.apis.embedding_files import save_npz, write_maps
+from mmseg_proto.apis.embedding_files import by_prototype, save_npz, write_maps
 from mmseg_proto.apis.embedding_map import (
     EmbeddingMap,
     expect_method,
+    part_of,
     project,
     sample_embeddings,
     sample_models,
+    winners_of,
 )
 from mmseg_proto.apis.feature_sample import whole_images
 from mmseg_proto.apis.trained import Trained
+from mmseg_proto.heads.decoders import last_head
 from mmseg_proto.visualization.embedding_picture import FlatMap, draw_maps, spread_out
 
 PER_CLASS, IMAGES = 15, 8
@@ -241,6 +244,119 @@ def test_any_number_of_classes_is_drawn_with_any_names(count: int) -> None:
     figure.canvas.draw()
 
 
+def most_winning(model: Trained, sample: EmbeddingMap, label: int, most: int) -> dict[int, Tensor]:
+    """Number of each of the prototypes that win most pixels of a class, and these pixels."""
+    prototypes = last_head(model.load()[1]).prototype_classifier.bank.prototypes[label]
+    pixels = sample.points[sample.labels == label]
+    nearest = torch.stack([pixels @ one for one in prototypes.float()]).argmax(dim=0)
+    wins = [int((nearest == k).sum()) for k in range(len(prototypes))]
+    order = sorted(range(len(wins)), key=lambda k: -wins[k])[:most]
+    return {k: pixels[nearest == k] for k in order if wins[k]}
+
+
+@pytest.mark.parametrize("most", [1, 2, 100])
+def test_of_named_classes_the_prototypes_that_win_most_are_shown(
+    models: tuple[Trained, Trained], maps: list[EmbeddingMap], most: int
+) -> None:
+    names = ["vegetation", "sky"]
+    softmax, proto = sample_models(
+        models, PER_CLASS, images=IMAGES, seed=3, names=names, prototypes=most
+    )
+    assert proto.classes == softmax.classes == tuple(names)
+    for own, name in enumerate(names):
+        label = maps[1].classes.index(name)
+        assert proto.palette[own].tolist() == maps[1].palette[label].tolist()
+        expected = most_winning(models[1], maps[1], label, most)
+        numbers = proto.anchor_numbers[proto.anchor_labels == own].tolist()
+        assert sorted(expected) == sorted(numbers)
+        shown = proto.points[proto.labels == own]
+        assert len(shown) == sum(map(len, expected.values()))
+        winners = winners_of(proto)[proto.labels == own]
+        for number, pixels in expected.items():
+            assert torch.equal(shown[proto.anchor_numbers[winners] == number], pixels)
+        # A softmax model has one vector a class, and all of its pixels are shown.
+        assert torch.equal(
+            softmax.points[softmax.labels == own], maps[0].points[maps[0].labels == label]
+        )
+        assert torch.equal(softmax.anchors[softmax.anchor_labels == own][0], maps[0].anchors[label])
+    assert set(proto.labels.tolist()) == set(proto.anchor_labels.tolist()) == {0, 1}
+    # The plane is that of the pixels that are shown.
+    points, _ = project(proto)
+    centred = proto.points - proto.points.mean(dim=0)
+    expected_variance = torch.linalg.eigvalsh(centred.t() @ centred)[-2:].sum()
+    assert float(np.square(points).sum()) == pytest.approx(float(expected_variance), rel=1e-3)
+
+
+def test_classes_alone_keep_all_prototypes_and_pixels(maps: list[EmbeddingMap]) -> None:
+    part = part_of(maps[1], [3, 0])
+    assert part.classes == (maps[1].classes[3], maps[1].classes[0])
+    for own, label in enumerate((3, 0)):
+        assert torch.equal(part.points[part.labels == own], maps[1].points[maps[1].labels == label])
+        places = maps[1].anchor_labels == label
+        assert torch.equal(part.anchors[part.anchor_labels == own], maps[1].anchors[places])
+    whole = part_of(maps[1], None)
+    assert torch.equal(whole.points, maps[1].points)
+    assert whole.classes == maps[1].classes
+
+
+def three_clusters() -> EmbeddingMap:
+    """Class 0 has 1 pixel at prototype 4, 3 at 7 and 2 at 9; class 1 has 1 at its only one.
+
+    A pixel of class 2 has no prototype of its own.
+    """
+    axes = torch.eye(5)
+    sample = made_up(axes[[0, 1, 1, 1, 2, 2, 3, 4]], [0, 0, 0, 0, 0, 0, 1, 2], axes[:4])
+    labels, numbers = torch.tensor([0, 0, 0, 1]), torch.tensor([4, 7, 9, 2])
+    return replace(sample, anchor_labels=labels, anchor_numbers=numbers)
+
+
+def test_parts_of_a_map_counted_by_hand() -> None:
+    sample = three_clusters()
+    assert winners_of(sample).tolist() == [0, 1, 1, 1, 2, 2, 3, -1]
+    part = part_of(sample, [1, 0], 2)
+    assert part.anchor_numbers.tolist() == [7, 9, 2]
+    assert part.anchor_labels.tolist() == [1, 1, 0]
+    assert part.labels.tolist() == [1, 1, 1, 1, 1, 0]
+    assert part.classes == ("class 1", "class 0")
+    assert part_of(sample, None, 1).anchor_numbers.tolist() == [7, 2]
+    assert part_of(sample, [2]).labels.tolist() == [0]
+    with pytest.raises(ValueError, match="pixels of 'class 2' to show of made up, but .* none"):
+        part_of(sample, [0, 2], 2)
+    first, second = by_prototype([replace(part_of(sample, [1, 0]), kind="class vectors"), part])
+    names = ("class 1", "class 0", "class 0 #7", "class 0 #9", "class 1 #2")
+    assert first.classes == second.classes == names
+    assert first.labels.tolist() == [1, 1, 1, 1, 1, 1, 0]
+    assert second.labels.tolist() == [2, 2, 2, 3, 3, 4]
+    assert second.anchor_labels.tolist() == [2, 3, 4]
+    assert len(np.unique(second.palette, axis=0)) == len(second.palette) == 5
+
+
+def test_wrong_classes_and_prototypes_are_named_before_an_image_is_looked_at(
+    models: tuple[Trained, Trained], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmseg_proto.apis.embedding_map.sample_embeddings", None)
+    with pytest.raises(ValueError, match="one of the classes .*'sky', .* but got 'Sky'.*'sky'?"):
+        sample_models(models, 5, names=["person", "Sky"])
+    with pytest.raises(ValueError, match="Expected `prototypes` to be at least 1, but got 0"):
+        sample_models(models, 5, prototypes=0)
+    with pytest.raises(ValueError, match="a model with prototypes to show 2 of each class, but"):
+        sample_models(models[:1], 5, prototypes=2)
+
+
+def test_a_mark_is_not_hidden_by_the_name_of_its_class() -> None:
+    """The mean of the pixels is the place of the prototype."""
+    places = np.array([[0, 0], [2, 2], [1, 1]], dtype=np.float32)
+    labels = np.zeros(3, dtype=np.int64)
+    one = FlatMap("title", places, labels, places[2:], labels[:1])
+    figure = draw_maps([one], ["a name"], np.full((1, 3), 100, dtype=np.uint8))
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    box = axes.texts[0].get_window_extent()
+    x, y = axes.transData.transform((1, 1))
+    assert box.x0 < x < box.x1
+    assert y < box.y0
+
+
 def test_files_hold_what_was_sampled(maps: list[EmbeddingMap], tmp_path: Path) -> None:
     odd = [replace(one, title="[b]$x$") for one in maps]
     places = [project(one) for one in odd]
@@ -251,6 +367,8 @@ def test_files_hold_what_was_sampled(maps: list[EmbeddingMap], tmp_path: Path) -
             assert np.array_equal(found[f"anchors_2d_{number}"], anchors)
             assert np.array_equal(found[f"points_{number}"], one.points.numpy())
             assert found[f"classes_{number}"].tolist() == list(one.classes)
+            winners = found[f"winners_{number}"]
+            assert np.array_equal(one.anchor_labels.numpy()[winners], one.labels.numpy())
             assert str(found[f"title_{number}"]) == "[b]$x$"
     write_maps(odd, places, "pca", tmp_path / "map.png")
     picture = cv2.imread(str(tmp_path / "map.png"))
@@ -273,3 +391,21 @@ def test_the_command_draws_two_models_and_overwrites_nothing(
     again = run_tool("embedding_map", *proto, *options)
     assert again.returncode != 0
     assert "map.png is there. Overwrite it with --force" in again.stderr
+
+
+def test_the_command_draws_one_cluster_of_one_class(
+    models: tuple[Trained, Trained], tmp_path: Path
+) -> None:
+    softmax, proto = ((model.config, model.checkpoint) for model in models)
+    options = ["-o", tmp_path / "map.png", "--per-class", 20, "--images", 3, "--classes", "ground"]
+    done = run_tool("embedding_map", *proto, "--against", *softmax, *options, "--prototypes", 1)
+    assert done.returncode == 0, done.stderr[-3000:]
+    with np.load(tmp_path / "map.npz") as found:
+        assert found["classes_0"].tolist() == found["classes_1"].tolist() == ["ground"]
+        assert found["anchors_0"].shape[0] == 1
+        assert found["anchor_labels_1"].tolist() == [0]
+        assert set(found["winners_1"].tolist()) == {0}
+        assert found["points_2d_1"].shape == (len(found["labels_1"]), 2)
+        assert len(found["labels_1"]) < len(found["labels_0"]) == 20
+    picture = cv2.imread(str(tmp_path / "map.png"))
+    assert picture is not None

@@ -1,6 +1,8 @@
 """Explanations of files, folders and data sets, from Python and by the tool."""
 
+import runpy
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +12,14 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from short_runs import run_tool
+from short_runs import TOOLS, run_tool
 
 from mmseg_proto.apis import load
 from mmseg_proto.apis.explaining import explain_files, explain_split, list_images
 from mmseg_proto.apis.explanation_sheets import SheetSettings, write_explanations, write_sheets
 from mmseg_proto.apis.loading import build_bare
 from mmseg_proto.heads.decoders import last_head
+from mmseg_proto.visualization.sheet import Sheet
 
 DEMO = "proto_demo_synthetic.py"
 
@@ -35,6 +38,19 @@ def trained(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> tuple
     bank.seed(torch.arange(len(alive)), torch.randn(bank.prototypes.shape), alive)
     torch.save({"state_dict": model.state_dict(), "meta": {}}, folder / "random.pth")
     return folder / "config.py", folder / "random.pth"
+
+
+#: Names that a command line, a picture or a message may stumble over.
+NAMES = ("traffic light", "4", "$b$", "person", "a\x1b[0m", "road", "-x", "sky")
+
+
+@pytest.fixture(scope="module")
+def named(trained: tuple[Path, Path]) -> tuple[Path, Path]:
+    """The same with odd names in the checkpoint."""
+    loaded = torch.load(trained[1], weights_only=True)
+    loaded["meta"] = {"dataset_meta": {"classes": NAMES}}
+    torch.save(loaded, trained[1].parent / "named.pth")
+    return trained[0], trained[1].parent / "named.pth"
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +164,77 @@ def test_images_are_spread_evenly() -> None:
     assert SheetSettings().chosen(3) == [0, 1, 2]
     with pytest.raises(ValueError, match="Expected `images` to be at least 1, but got 0"):
         SheetSettings(images=0)
+
+
+def headings_of(
+    monkeypatch: pytest.MonkeyPatch, model: tuple[Path, Path], *arguments: Any
+) -> list[str]:
+    """Run the tool in this process, and return the headings of the sheets."""
+    found: list[str] = []
+    heading = Sheet.heading
+
+    def with_heading(self: Sheet, text: str, colour: Any) -> None:
+        found.append(text)
+        heading(self, text, colour)
+
+    monkeypatch.setattr(Sheet, "heading", with_heading)
+    command = ["explain.py", *model, *arguments]
+    monkeypatch.setattr(sys, "argv", list(map(str, command)))
+    runpy.run_path(str(TOOLS / "explain.py"), run_name="__main__")
+    return [text.rpartition(", ")[0] for text in found]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["traffic light", "4", "$b$"], ["traffic light", "4", "$b$"]),
+        (["person"], ["person"]),
+        (["4", "--class-names"], ["4"]),
+        (["person", "road", "person"], ["person", "road"]),
+    ],
+)
+def test_named_classes_are_drawn(
+    named: tuple[Path, Path],
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    expected: list[str],
+) -> None:
+    place = [folder / "wide.bmp", "-o", tmp_path / "out", "--classes", *options]
+    assert headings_of(monkeypatch, named, *place) == expected
+
+
+def test_a_number_of_classes_is_as_before(
+    named: tuple[Path, Path], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = [folder / "wide.bmp", "-o", tmp_path / "out"]
+    for options, most in ((["--classes", "1"], 1), ([], 4)):
+        found = headings_of(monkeypatch, named, *place, *options, "--force")
+        assert 0 < len(found) <= most
+        monkeypatch.undo()
+
+
+def test_unknown_classes_are_refused_before_an_image_is_looked_at(
+    named: tuple[Path, Path], folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    done = run_tool("explain", *named, folder, "-o", out, "--classes", "road", "Persn")
+    assert done.returncode == 1
+    assert f"Expected one of the classes {list(NAMES)}, but got 'Persn'." in done.stderr
+    assert "Did you mean 'person'?" in done.stderr
+    assert "\x1b[0m" not in done.stderr
+    assert "Explaining" not in done.stdout + done.stderr
+    # The names of a split are those of its data set, whatever is in the checkpoint.
+    with pytest.raises(ValueError, match=r"classes \['sky', 'ground', .* but got 'road'\."):
+        write_explanations(*named, "val", out, SheetSettings(classes=["road"]))
+    for options in (["--classes", "0"], ["--classes", "-1"], ["--prototypes", "0"]):
+        done = run_tool("explain", *named, folder, "-o", out, *options)
+        assert done.returncode == 1
+        assert "to be at least 1, but got" in done.stderr
+    with pytest.raises(ValueError, match="to be a number or names, but got no name"):
+        SheetSettings(classes=())
+    assert not out.exists()
 
 
 def test_bad_input_is_named(trained: tuple[Path, Path], folder: Path, tmp_path: Path) -> None:

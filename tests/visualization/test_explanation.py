@@ -13,8 +13,9 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
 from mmseg_proto.visualization.explanation import Explanation, explanation_of, image_of
-from mmseg_proto.visualization.explanation_picture import draw_explanation
+from mmseg_proto.visualization.explanation_picture import draw_classes, draw_explanation
 from mmseg_proto.visualization.overlay import prototype_colours
+from mmseg_proto.visualization.sheet import Sheet
 
 CLASSES = ("sky", "road", "a $car$ <with> a very long name")
 PANEL, EDGE = 320, 20
@@ -161,3 +162,89 @@ def test_numbers_below_one_are_refused() -> None:
     for name in ("classes", "prototypes"):
         with pytest.raises(ValueError, match=f"Expected `{name}` to be at least 1, but got 0"):
             draw_explanation(halves(), **{name: 0})
+
+
+def lettering(monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], list[list[str]]]:
+    """Headings and legends of what is drawn afterwards."""
+    headings: list[str] = []
+    legends: list[list[str]] = []
+    heading, legend = Sheet.heading, Sheet.legend
+
+    def with_heading(self: Sheet, text: str, colour: Any) -> None:
+        headings.append(text)
+        heading(self, text, colour)
+
+    def with_legend(self: Sheet, entries: Any) -> None:
+        legends.append([name for name, _ in entries])
+        legend(self, entries)
+
+    monkeypatch.setattr(Sheet, "heading", with_heading)
+    monkeypatch.setattr(Sheet, "legend", with_legend)
+    return headings, legends
+
+
+def test_a_named_class_has_one_overlay_by_prototype(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prototype 1 wins 42 of 64 columns of the sky, prototype 0 the other 22; road has one."""
+    headings, legends = lettering(monkeypatch)
+    sheet = draw_classes(halves(), [1, 0, 2])
+    assert headings == [
+        "road, 50 % of the image",
+        "sky, 50 % of the image",
+        "a $car$ <with> a very long name, not predicted in this image",
+    ]
+    assert legends == [["number 0: 100 %"], ["number 1: 66 %", "number 0: 34 %"]]
+    side, height = 480, 360
+    row = 34 + 20 + height + 12 + 22 + 12
+    colours = prototype_colours(2)
+    road, sky = EDGE + 40 + 34 + 20, EDGE + 40 + 34 + 20 + row
+    overlay = EDGE + side + 12
+    shown = 0.1 * (90 + 0.64 * 200)
+    for top, left, number in (
+        (sky + 20, overlay + 20, 1),
+        (sky + 20, overlay + side - 20, 0),
+        (road + height - 20, overlay + 20, 0),
+    ):
+        assert np.abs(sheet[top, left] - shown - 0.9 * colours[number]).max() <= 1
+    faint = [225, 225, 225]
+    assert sheet[sky + height - 20, overlay + 20].tolist() == faint
+    assert sheet[road + 20, overlay + 20].tolist() == faint
+    assert sheet[sky + 20, EDGE + 20].tolist() == [200, 200, 200]
+    # The heading of a class that is not predicted ends the sheet.
+    assert sheet.shape[:2] == (EDGE + 40 + 2 * row + 34 + EDGE - 12, 2 * (EDGE + side) + 12)
+
+
+def test_few_prototypes_of_a_named_class_are_coloured(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, legends = lettering(monkeypatch)
+    sheet = draw_classes(halves(), [0], prototypes=1)
+    assert legends == [["number 1: 66 %"]]
+    assert sheet[EDGE + 40 + 54 + 20, EDGE + 2 * 480 + 12 - 20].tolist() == [225, 225, 225]
+    with pytest.raises(ValueError, match="Expected `prototypes` to be at least 1, but got 0"):
+        draw_classes(halves(), [0], prototypes=0)
+    for label in (-1, 3):
+        with pytest.raises(ValueError, match=rf"`labels` to be in \[0, 3\), but got {label}"):
+            draw_classes(halves(), [0, label])
+
+
+def test_shares_are_counted_at_every_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A panel shows half of the rows and columns of this image; shares are of all."""
+    headings, legends = lettering(monkeypatch)
+    explanation = halves(960, 960)
+    rng = np.random.default_rng(0)
+    winners = rng.choice(4, size=(3, 960, 960), p=[0.1, 0.2, 0.3, 0.4]).astype(np.int16)
+    winners[0, ::2] = 0
+    labels = rng.choice(3, size=(960, 960), p=[0.5, 0.2, 0.3])
+    draw_classes(dataclasses.replace(explanation, labels=labels, winners=winners), [0])
+    own = [k for k, label in zip(winners[0].flat, labels.flat, strict=True) if label == 0]
+    parts = {k: round(100 * own.count(k) / len(own)) for k in range(4)}
+    order = sorted(parts, key=lambda k: -own.count(k))
+    assert legends == [[f"number {k}: {parts[k]} %" for k in order]]
+    assert headings == [f"sky, {round(100 * len(own) / labels.size)} % of the image"]
+
+
+def test_a_named_class_without_prototypes_has_no_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, legends = lettering(monkeypatch)
+    explanation = halves()
+    labels = np.full_like(explanation.labels, 2)
+    sheet = draw_classes(dataclasses.replace(explanation, labels=labels), [2])
+    assert legends == [[]]
+    assert sheet[EDGE + 40 + 54 + 20, EDGE + 480 + 12 + 20].tolist() == [225, 225, 225]
