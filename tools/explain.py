@@ -26,7 +26,7 @@ def main() -> None:
         default=["4"],
         metavar="N|NAME",
         help="how many have a row (default: 4), or the names of those that have one overlay each, "
-        "by prototype; give it after the files",
+        "by prototype; give names after the files",
     )
     parser.add_argument(
         "--class-names", action="store_true", help="--classes is a name even if it is a number"
@@ -39,7 +39,7 @@ def main() -> None:
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda ... (default: %(default)s)")
     parser.add_argument("--force", action="store_true", help="write into a folder that has files")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(_number_alone(sys.argv[1:]))
     if (arguments.images_from is None) == (arguments.split is None):
         parser.error("Expected one of IMAGE, FOLDER and --split, but got none or several.")
     first, *more = arguments.classes
@@ -69,6 +69,14 @@ def main() -> None:
     for reason in written.skipped:
         print(f"Warning: left out. {reason}", file=sys.stderr)
     print(f"Pictures: {len(written.files)} in {arguments.out.resolve()}")
+
+
+def _number_alone(given: list[str]) -> list[str]:
+    """Bind a number of classes to its option, so that files may follow it as they always could."""
+    place = given.index("--classes") + 1 if "--classes" in given else len(given)
+    if place < len(given) and given[place].isdecimal() and "--class-names" not in given:
+        return [*given[: place - 1], f"--classes={given[place]}", *given[place + 1 :]]
+    return given
 
 
 if __name__ == "__main__":

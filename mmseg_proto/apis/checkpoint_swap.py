@@ -209,6 +209,8 @@ def _scale(swapped: Any, features: Tensor, labels: Tensor) -> None:
     """Set the score scale to what makes the best probabilities on the drawn pixels."""
     classifier = last_head(swapped).prototype_classifier
     bank, scale = classifier.bank, classifier.score_scale
+    # Drawn pixels are no rows of an image; the projection of a swap embeds each by itself.
+    assert classifier.embedding.extent == "pixel"
     pixels = classifier.embedding(features.T[None, :, :, None])
     scores = nearest_prototypes(pixels, bank.prototypes, bank.alive_mask).class_scores
     bounds = scale.settings

@@ -17,7 +17,7 @@ from mmseg_proto.heads import ProtoDecodeHead
 from mmseg_proto.heads.decoders import last_head
 
 from .config_swap import is_swapped, last_stage
-from .feature_sample import Reservoir, classifier_inputs, whole_images
+from .feature_sample import Reservoir, pixels_of_images, whole_images
 from .progress import doing, map_with_progress
 from .trained import Trained, classes_of, expect_same_classes, find_classes
 
@@ -88,12 +88,9 @@ def sample_embeddings(
     bar = escape(f"Map of {title}")
     samples = map_with_progress(dataset.__getitem__, order[:images].tolist(), 1, bar)
     reservoir = Reservoir(head.num_classes, per_class, seed)
-    for features, labels in classifier_inputs(model, classifier, samples):
-        if proto:
-            pixels = classifier.embedding(features)
-        else:
-            pixels = F.normalize(features.permute(0, 2, 3, 1).flatten(0, 2).float(), dim=1)
-        reservoir.add(pixels.float().cpu(), labels)
+    for vectors, labels, _ in pixels_of_images(model, samples):
+        pixels = vectors.float() if proto else F.normalize(vectors.float(), dim=1)
+        reservoir.add(pixels.cpu(), labels)
     points, labels = reservoir.take()
     if proto:
         alive = classifier.bank.alive_mask.cpu()

@@ -1,30 +1,46 @@
-"""An even sample of what the classifier of a trained model sees of each class."""
+"""What a trained model makes of the pixels of images, and an even sample of each class."""
 
 import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmseg.registry import DATASETS
-from torch import Tensor, nn
+from torch import Tensor
 
+from mmseg_proto.heads import ProtoDecodeHead
 from mmseg_proto.heads.decoders import last_head
 from mmseg_proto.ops import sample_labels
 
 from .progress import map_with_progress
 
 
+class ImagePixels(NamedTuple):
+    """Pixels of the feature map of an image, row by row, without padding.
+
+    Attributes:
+        vectors: Of a model with prototypes their unit-norm embeddings, of a softmax model what the
+            classifier gets, ``(H*W, D)``, on the model's device.
+        labels: Their labels as they are in the data set, ``(H*W,)``, on the CPU.
+        size: Rows H and columns W.
+    """
+
+    vectors: Tensor
+    labels: Tensor
+    size: tuple[int, int]
+
+
 def draw_features(
     cfg: Config, model: Any, limit: int, *, images: int | None = None, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Draw what the classifier of a model sees, evenly from all training pixels of each class.
+    """Draw what a softmax classifier sees, evenly from all training pixels of each class.
 
     Args:
         cfg: Config of the model.
-        model: The segmentor, in evaluation mode.
+        model: The softmax segmentor, in evaluation mode.
         limit: Pixels of each class to keep, at least 1.
         images: Training images to look at. Defaults to None: all.
         seed: Seed of everything random. Defaults to 0.
@@ -41,27 +57,28 @@ def draw_features(
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(dataset), generator=generator)[:images].tolist()
     samples = map_with_progress(dataset.__getitem__, order, 1, "Looking at training images")
-    for features, labels in classifier_inputs(model, head.conv_seg, samples):
-        reservoir.add(features.permute(0, 2, 3, 1).flatten(0, 2).float().cpu(), labels)
+    for pixels in pixels_of_images(model, samples):
+        reservoir.add(pixels.vectors.float().cpu(), pixels.labels)
     return reservoir.take()
 
 
 @torch.no_grad()
-def classifier_inputs(
-    model: Any, classifier: nn.Module, samples: Iterable[Any]
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Run images through a model, and catch what its classifier gets.
+def pixels_of_images(model: Any, samples: Iterable[Any]) -> Iterator[ImagePixels]:
+    """Run images through a model, each whole, and catch what it makes of their pixels.
+
+    Embeddings are those of the model itself: the whole feature map is embedded, with its padding,
+    for a projection may look at a whole row of pixels. Only then is the padding cut off.
 
     Args:
-        model: The segmentor, in evaluation mode.
-        classifier: Module of its last decode head that gets the features.
+        model: The segmentor, with prototypes or with softmax, in evaluation mode.
         samples: Samples of a data set, with `gt_sem_seg`.
 
     Yields:
-        tuple[Tensor, Tensor]: Features ``(1, D, H, W)`` without padding, and the labels of their
-        pixels on the CPU ``(H*W,)``, as they are in the data set.
+        ImagePixels: Pixels of each image.
     """
     head = last_head(model)
+    proto = isinstance(head, ProtoDecodeHead)
+    classifier: Any = head.prototype_classifier if proto else head.conv_seg
     seen: list[Tensor] = []
     handle = classifier.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     try:
@@ -69,10 +86,19 @@ def classifier_inputs(
             batch = model.data_preprocessor(pseudo_collate([sample]), False)
             seen.clear()
             model(batch["inputs"], batch["data_samples"], mode="tensor")
-            features = _without_padding(seen[-1], batch)
+            features = seen[-1]
+            vectors = (
+                classifier.embedding(features).unflatten(0, features.shape[-2:])
+                if proto
+                else features[0].permute(1, 2, 0)
+            )
+            height, width = size = _inside(features, batch)
             labels = torch.stack([s.gt_sem_seg.data for s in batch["data_samples"]])[:, 0].cpu()
-            height, width = features.shape[-2:]
-            yield features, sample_labels(labels, (height, width), head.align_corners).flatten()
+            yield ImagePixels(
+                vectors[:height, :width].flatten(0, 1),
+                sample_labels(labels, size, head.align_corners).flatten(),
+                size,
+            )
     finally:
         handle.remove()
 
@@ -113,8 +139,8 @@ def innermost(settings: Any, keep: str | None = None) -> Iterator[Any]:
         yield settings
 
 
-def _without_padding(features: Tensor, batch: dict[str, Any]) -> Tensor:
-    """Cut off what stands for padding at the right and below, which has no labels."""
+def _inside(features: Tensor, batch: dict[str, Any]) -> tuple[int, int]:
+    """Rows and columns without the padding at the right and below, which has no labels."""
     height, width = (
         math.ceil(size * inside / padded)
         for size, inside, padded in zip(
@@ -124,7 +150,7 @@ def _without_padding(features: Tensor, batch: dict[str, Any]) -> Tensor:
             strict=True,
         )
     )
-    return features[..., :height, :width]
+    return height, width
 
 
 class Reservoir:

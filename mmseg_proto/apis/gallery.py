@@ -17,7 +17,7 @@ from mmseg_proto.heads.decoders import last_head
 from mmseg_proto.ops import find_territories
 from mmseg_proto.prototypes import PortraitTally, Sightings, closest_rivals
 
-from .feature_sample import classifier_inputs, whole_images
+from .feature_sample import pixels_of_images, whole_images
 from .progress import map_with_progress
 
 Picture = NDArray[np.uint8]
@@ -84,8 +84,7 @@ def build_gallery(
             f"Expected a model with a ProtoDecodeHead, but got {type(head).__name__}. Softmax "
             "models have no prototypes to show."
         )
-    classifier: Any = head.prototype_classifier
-    bank = classifier.bank
+    bank: Any = head.prototype_classifier.bank
     classes, places = bank.shape
     tally = PortraitTally(classes, places, _POOL * examples)
     dataset = whole_images(cfg, cfg.train_dataloader.dataset)
@@ -94,16 +93,15 @@ def build_gallery(
     order = sorted(torch.randperm(len(dataset), generator=generator)[:images].tolist())
     samples = map_with_progress(dataset.__getitem__, order, 1, "Gallery: training images")
     sizes = {}
-    for image, (features, labels) in zip(
-        order, classifier_inputs(model, classifier, samples), strict=True
+    for image, (embeddings, labels, size) in zip(
+        order, pixels_of_images(model, samples), strict=True
     ):
-        embeddings = classifier.embedding(features)
         found = find_territories(
             embeddings, bank.directions, bank.alive_mask, labels.to(embeddings.device)
         )
         found = type(found)(*(part.cpu() for part in found))
-        sizes[image] = features.shape[-2], features.shape[-1]
-        tally.add(image, sizes[image][1], found, labels)
+        sizes[image] = size
+        tally.add(image, size[1], found, labels)
     gap = math.ceil(len(dataset) / (5 * examples)) - 1
     cosines, rivals = closest_rivals(bank.directions.cpu(), bank.alive_mask.cpu(), _RIVALS)
     return Gallery(

@@ -14,7 +14,7 @@ from mmseg_proto.hooks.kmeans_seeding import kmeans_centres
 from mmseg_proto.ops import expect_number, nearest_prototypes
 from mmseg_proto.prototypes import fit_new_prototypes
 
-from .feature_sample import Reservoir, classifier_inputs, whole_images
+from .feature_sample import Reservoir, pixels_of_images, whole_images
 from .progress import doing, map_with_progress, under_bar
 
 #: Pixels in which a class is worth looking at an image.
@@ -126,11 +126,9 @@ def _draw(cfg: Config, model: Any, name: str, label: int, settings: NewClassSett
     chosen = _images(cfg, name, label, settings)
     reservoirs = [Reservoir(1, n * settings.pixels, settings.seed) for n in (1, _OTHERS)]
     counts = [0, 0]
-    classifier = last_head(model).prototype_classifier
     looked_at = under_bar(chosen, len(chosen), "Embedding pixels")
-    for features, labels in classifier_inputs(model, classifier, looked_at):
-        with torch.no_grad():
-            embeddings = classifier.embedding(features).float().cpu()
+    for vectors, labels, _ in pixels_of_images(model, looked_at):
+        embeddings = vectors.float().cpu()
         for part, mask in enumerate((labels == label, (labels >= 0) & (labels < label))):
             reservoirs[part].add(embeddings[mask], torch.zeros(int(mask.sum()), dtype=torch.long))
             counts[part] += int(mask.sum())

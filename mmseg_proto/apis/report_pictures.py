@@ -16,7 +16,7 @@ from mmseg_proto.heads.decoders import last_head
 from mmseg_proto.ops import Territories, find_territories
 from mmseg_proto.visualization.overlay import prototype_colours, strength, winner_overlay
 
-from .feature_sample import classifier_inputs, whole_images
+from .feature_sample import pixels_of_images, whole_images
 from .progress import map_with_progress
 
 Picture = NDArray[np.uint8]
@@ -122,16 +122,14 @@ def ask_pictures(cfg: Config, model: Any, count: int) -> list[AskedPicture]:
     Returns:
         list[AskedPicture]: The pictures.
     """
-    classifier = last_head(model).prototype_classifier
+    bank = last_head(model).prototype_classifier.bank
     dataset = whole_images(cfg, cfg.val_dataloader.dataset)
     chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset)), dtype=int).tolist()
     samples = list(map_with_progress(dataset.__getitem__, chosen, 1, "Validation pictures"))
     asked = []
-    for sample, (features, labels) in zip(
-        samples, classifier_inputs(model, classifier, samples), strict=True
+    for sample, (embeddings, labels, size) in zip(
+        samples, pixels_of_images(model, samples), strict=True
     ):
-        embeddings = classifier.embedding(features)
-        bank = classifier.bank
         found = find_territories(
             embeddings, bank.directions, bank.alive_mask, labels.to(embeddings.device)
         )
@@ -139,7 +137,6 @@ def ask_pictures(cfg: Config, model: Any, count: int) -> list[AskedPicture]:
         # The host loads BGR.
         image = np.ascontiguousarray(sample["inputs"].flip(0).permute(1, 2, 0).numpy())
         name = Path(sample["data_samples"].img_path).stem
-        size = features.shape[-2], features.shape[-1]
         found = Territories(*(part.cpu() for part in found))
         asked.append(AskedPicture(name, image, found, labels, size))
     return asked

@@ -66,7 +66,7 @@ def draw_classes(
     """Draw chosen classes as Fig. 3 does: one overlay each, by prototype.
 
     A class has a row: the image, and beside it the image in faint grey with the predicted pixels
-    of the class in the colours of the prototypes that win them. Numbers of the prototypes and
+    of the class in the colours of the prototypes that win them. Numbers of the prototypes
     and their shares of these pixels stand below. Of a class that is not predicted that is said.
 
     Args:
