@@ -166,9 +166,7 @@ def test_images_are_spread_evenly() -> None:
         SheetSettings(images=0)
 
 
-def headings_of(
-    monkeypatch: pytest.MonkeyPatch, model: tuple[Path, Path], *arguments: Any
-) -> list[str]:
+def headings_of(monkeypatch: pytest.MonkeyPatch, *arguments: Any) -> list[str]:
     """Run the tool in this process, and return the headings of the sheets."""
     found: list[str] = []
     heading = Sheet.heading
@@ -178,7 +176,7 @@ def headings_of(
         heading(self, text, colour)
 
     monkeypatch.setattr(Sheet, "heading", with_heading)
-    command = ["explain.py", *model, *arguments]
+    command = ["explain.py", *arguments]
     monkeypatch.setattr(sys, "argv", list(map(str, command)))
     runpy.run_path(str(TOOLS / "explain.py"), run_name="__main__")
     return [text.rpartition(", ")[0] for text in found]
@@ -202,15 +200,16 @@ def test_named_classes_are_drawn(
     expected: list[str],
 ) -> None:
     place = [folder / "wide.bmp", "-o", tmp_path / "out", "--classes", *options]
-    assert headings_of(monkeypatch, named, *place) == expected
+    assert headings_of(monkeypatch, *named, *place) == expected
 
 
 def test_a_number_of_classes_is_as_before(
     named: tuple[Path, Path], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = [folder / "wide.bmp", "-o", tmp_path / "out"]
-    for options, most in ((["--classes", "1"], 1), ([], 4)):
-        found = headings_of(monkeypatch, named, *place, *options, "--force")
+    place = [*named, folder / "wide.bmp", "-o", tmp_path / "out", "--force"]
+    one = ["--classes", "1"]
+    for command, most in (([*place, *one], 1), ([*one, *place], 1), (place, 4)):
+        found = headings_of(monkeypatch, *command)
         assert 0 < len(found) <= most
         monkeypatch.undo()
 
