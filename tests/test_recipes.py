@@ -1,5 +1,6 @@
 """The recipes: published softmax recipes, and their twins with prototypes, on all data sets."""
 
+import argparse
 import math
 import os
 import re
@@ -12,14 +13,15 @@ from typing import Any
 import mmengine
 import mmseg
 import pytest
+import readme
 import torch
 from data_folders import make_folder, tiny_options
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
 from mmseg.utils import register_all_modules
-from recipe_names import ABLATIONS, AUTHORS, CONFIGS, FULL, OTHERS, PAPER, RECIPES
+from recipe_names import ABLATIONS, AUTHORS, CONFIGS, DATA_SETS, FULL, OTHERS, PAPER, RECIPES
 
 import mmseg_proto
 
@@ -186,6 +188,16 @@ def test_twins_differ_in_the_head_alone(name: str) -> None:
     assert _load(f"proto_{name}") == expected
 
 
+@pytest.mark.parametrize("data_set", DATA_SETS)
+@pytest.mark.parametrize("kind", ["softmax", "proto"])
+def test_the_segformer_of_the_paper_differs_in_the_width_of_its_decoder_alone(
+    kind: str, data_set: str
+) -> None:
+    expected = _load(f"{kind}_segformer_b4_{data_set}")
+    expected["model"]["decode_head"]["channels"] = 768
+    assert _load(f"{kind}_segformer_b4_768_{data_set}") == expected
+
+
 @pytest.mark.parametrize("name", ABLATIONS)
 def test_ablations_differ_in_what_they_name_alone(name: str) -> None:
     expected = _load("proto_segformer_b2_ade")
@@ -286,6 +298,56 @@ def test_docs_state_the_parameters(name: str) -> None:
         if model.with_auxiliary_head:
             counted.append(sum(p.numel() for p in model.auxiliary_head.parameters()))
     assert _numbers(r"MODEL \| softmax", name) == counted
+
+
+@pytest.mark.usefixtures("_host_scope")
+@pytest.mark.parametrize(
+    ("name", "millions"), [("fcn_r101", [68.6, 68.5]), ("segformer_b4_768", [64.1, 64.0])]
+)
+def test_sizes_are_those_that_the_paper_prints(name: str, millions: list[float]) -> None:
+    """Softmax and prototypes, the auxiliary head counted."""
+    models = [_build(kind, f"{name}_ade")[0] for kind in ("softmax", "proto")]
+    counts = [sum(p.numel() for p in model.parameters() if p.requires_grad) for model in models]
+    assert [round(count / 1e6, 1) for count in counts] == millions
+
+
+def _calls_of_mim(block: str) -> list[list[str]]:
+    """Words of each call of mim in a block of shell, loops unrolled by the shell."""
+    script = f'mim() {{ echo "$*"; }}\n{block}'
+    run = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    return [line.split() for line in run.stdout.splitlines()]
+
+
+@pytest.mark.usefixtures("_host_scope")
+def test_the_ablations_under_the_papers_settings_are_what_the_docs_say() -> None:
+    (block,) = (
+        block
+        for block in readme.code_blocks("bash", readme.PAGES["docs/recipes.md"])
+        if "preset=paper" in block
+    )
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={})
+    parser.add_argument("--work-dir")
+    found, folders = [], set()
+    for _, _, name, *options in _calls_of_mim(block):
+        given = parser.parse_args(options)
+        folders.add(given.work_dir)
+        config = Config.fromfile(CONFIGS / name)
+        config.merge_from_dict(given.cfg_options)
+        head = MODELS.build(config.model.decode_head)
+        bank, losses = head.prototype_classifier.bank, head.loss_prototype
+        weights = losses.contrast_weight, losses.distance_weight
+        found.append((bank.shape[1], bank.decay, *weights))
+        # Of the preset: prototypes from the start, a scale of 1, a mean over labelled pixels.
+        assert bank.alive.all()
+        assert float(head.prototype_classifier.score_scale.value()) == 1
+        assert head.loss_decode.avg_non_ignore
+    assert found == [
+        *((k, 0.999, 0.01, 0.01) for k in (1, 5, 10, 20, 50)),
+        *((10, mu, 0.01, 0.01) for mu in (0, 0.9, 0.99, 0.999, 0.9999)),
+        *((10, 0.999, *weights) for weights in ((0, 0), (0.01, 0), (0, 0.01), (0.01, 0.01))),
+    ]
+    assert len(folders) == len(found)
 
 
 def _optimiser_settings(kind: str, name: str) -> dict[str, tuple[float, float]]:

@@ -1,0 +1,4 @@
+"""SegFormer MiT-B4 on ADE20K, softmax, the decoder 768 wide as in the paper."""
+
+_base_ = "./softmax_segformer_b4_ade.py"
+model = dict(decode_head=dict(channels=768))
