@@ -154,7 +154,9 @@ def test_the_log_says_once_what_was_set_what_beat_it_and_what_stays(
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize(("model", "data_set"), list(itertools.product(PAPER, DATA_SETS)))
+@pytest.mark.parametrize(
+    ("model", "data_set"), list(itertools.product([*PAPER, "segformer_b4_768"], DATA_SETS))
+)
 def test_the_twelve_recipes_take_a_preset_from_the_command_line(
     model: str, data_set: str, preset: str
 ) -> None:
