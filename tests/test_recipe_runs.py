@@ -17,6 +17,7 @@ from PIL import Image
 from recipe_names import ABLATIONS, AUTHORS, CONFIGS, DATA_SETS, FULL, OTHERS, PAPER
 
 from mmseg_proto.apis.ade20k_full import convert_ade20k_full
+from mmseg_proto.heads.presets import PRESETS
 
 
 @pytest.fixture(autouse=True)
@@ -26,9 +27,10 @@ def _own_scope() -> Iterator[None]:
         yield
 
 
-def _train(kind: str, name: str, data_root: Path, folder: Path) -> Any:
+def _train(kind: str, name: str, data_root: Path, folder: Path, **options: Any) -> Any:
     """Train two iterations and validate, with the Runner; checks losses and the metric."""
     config = Config.fromfile(CONFIGS / f"{kind}_{name}.py")
+    config.merge_from_dict(options)
     shrink(config, data_root, folder / "work")
     runner = Runner.from_cfg(config)
     runner.train()
@@ -77,6 +79,30 @@ def test_the_twelve_recipes_run(name: str, data_set: str, tmp_path: Path) -> Non
     data_root = make_folder(data_set, tmp_path)
     model = _train("proto", f"{name}_{data_set}", data_root, tmp_path)
     _check_prototypes(model, _classes_in(data_set, data_root))
+
+
+QUICK_PRESETS = [("authors", "hrnet_w48", "cityscapes"), ("paper", "segformer_b4", "ade")]
+
+
+@pytest.mark.parametrize(
+    ("preset", "name", "data_set"),
+    [
+        pytest.param(*case, marks=[] if case in QUICK_PRESETS else [pytest.mark.slow])
+        for case in itertools.product(PRESETS, PAPER, DATA_SETS)
+    ],
+)
+def test_the_twelve_recipes_run_with_a_preset(
+    preset: str, name: str, data_set: str, tmp_path: Path
+) -> None:
+    data_root = make_folder(data_set, tmp_path)
+    options = {"model.decode_head.preset": preset}
+    model = _train("proto", f"{name}_{data_set}", data_root, tmp_path, **options)
+    classes = _classes_in(data_set, data_root)
+    if preset == "authors":
+        # Right pixels alone move prototypes, and after two iterations there may be none.
+        assert model.decode_head.prototype_classifier.bank.alive.all()
+    else:
+        _check_prototypes(model, classes)
 
 
 @pytest.mark.slow
