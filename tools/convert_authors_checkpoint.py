@@ -1,4 +1,7 @@
-"""Converts the HRNet-W48 checkpoint of the paper's authors to a config and checkpoint of ours."""
+"""Converts an HRNet-W48 of the paper's authors to a config and checkpoint of ours.
+
+Takes the network with prototypes and the softmax baseline of tfzhou/ProtoSeg, and sees which it is.
+"""
 
 import argparse
 import sys
@@ -7,8 +10,6 @@ from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 
-CONFIG = "proto_hrnet_w48_authors_cityscapes.py"
-
 
 def main() -> None:
     """Read the command line, convert, and write both files."""
@@ -16,7 +17,7 @@ def main() -> None:
         description=__doc__,
         epilog="Example: python convert_authors_checkpoint.py hrnet_w48_proto.pth -o authors",
     )
-    parser.add_argument("checkpoint", type=Path, help="file of the authors' release")
+    parser.add_argument("checkpoint", type=Path, help="file of the authors' release, with prototypes or softmax")
     parser.add_argument(
         "-o", "--out", type=Path, required=True, metavar="STEM", help="writes STEM.py and STEM.pth"
     )
@@ -26,8 +27,6 @@ def main() -> None:
         # The host reports as it is imported what it could do without; nothing of it matters here.
         with warnings.catch_warnings(), redirect_stdout(StringIO()):
             warnings.simplefilter("ignore")
-            from mmengine.config import Config
-
             from mmseg_proto.apis.authors_checkpoint import (
                 convert_authors_checkpoint,
                 output_paths,
@@ -37,9 +36,8 @@ def main() -> None:
             from mmseg_proto.configs import config_root
 
             written = output_paths(arguments.out, force=arguments.force)
-            config = Config.fromfile(config_root() / CONFIG)
             with doing("Converting and comparing"):
-                converted = convert_authors_checkpoint(arguments.checkpoint, config)
+                converted = convert_authors_checkpoint(arguments.checkpoint, config_root())
                 write_converted(converted, written)
     except (ImportError, OSError, ValueError) as error:
         sys.exit(f"Nothing was written. {error}")

@@ -1,4 +1,8 @@
-"""Converts the HRNet-W48 that the authors of the paper released (tfzhou/ProtoSeg)."""
+"""Converts the HRNet-W48 that the authors of the paper released (tfzhou/ProtoSeg).
+
+Names and layers are those of its commit 1c4a778, of the network with prototypes and of its softmax
+baseline.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +27,7 @@ _PREFIXES = {
     "backbone.": "backbone.",
     "cls_head.0.": f"{_HEAD}convs.0.conv.",
     "cls_head.1.0.": f"{_HEAD}convs.0.bn.",
+    "cls_head.3.": f"{_HEAD}conv_seg.",
     "proj_head.proj.": f"{_CLASSIFIER}embedding.projection.",
     "proj_head.mlp2.": f"{_CLASSIFIER}embedding.projection.",
     "feat_norm.": f"{_CLASSIFIER}embedding.norm.",
@@ -30,6 +35,12 @@ _PREFIXES = {
 }
 _CONV_BIAS = f"{_HEAD}convs.0.conv.bias"
 _NORM_MEAN = f"{_HEAD}convs.0.bn.running_mean"
+_SOFTMAX = "cls_head.3.weight"
+#: Configs of the network with prototypes, and of the softmax baseline.
+_CONFIGS = (
+    "proto_hrnet_w48_authors_cityscapes.py",
+    "softmax_hrnet_w48_authors_cityscapes.py",
+)
 # Their prototypes have moved long since: a running mean must not start anew.
 _UPDATES = 10_000.0
 
@@ -48,14 +59,15 @@ class Converted(NamedTuple):
     notes: list[str]
 
 
-def convert_authors_checkpoint(checkpoint: Path, config: Config) -> Converted:
-    """Turns the released checkpoint into one of ours that gives the same logits.
+def convert_authors_checkpoint(checkpoint: Path, configs: Path) -> Converted:
+    """Turns a released checkpoint into one of ours that gives the same logits.
 
     Args:
-        checkpoint: Their file, with keys ``module.backbone.*``, ``module.cls_head.*``,
+        checkpoint: Their file, with keys ``module.backbone.*`` and ``module.cls_head.*``; with
             ``module.proj_head.*``, ``module.prototypes``, ``module.feat_norm.*`` and
-            ``module.mask_norm.*``.
-        config: The config `proto_hrnet_w48_authors_cityscapes`.
+            ``module.mask_norm.*`` it is the network with prototypes, with
+            ``module.cls_head.3.weight`` the softmax baseline.
+        configs: Folder of the configs of this package.
 
     Returns:
         Converted: Config, weights and notes.
@@ -66,21 +78,32 @@ def convert_authors_checkpoint(checkpoint: Path, config: Config) -> Converted:
     """
     loaded = load_weights(checkpoint)
     theirs = _own_keys(loaded.get("state_dict", loaded))
-    prototypes = theirs.pop("prototypes", None)
-    if prototypes is None or prototypes.ndim != 3:
-        raise ValueError(
-            f"Expected {checkpoint} to hold `prototypes` of three dimensions, as the authors' "
-            f"HRNet-W48 does, but found keys such as {sorted(theirs)[:4]}."
-        )
+    softmax = _SOFTMAX in theirs and "prototypes" not in theirs
+    config = Config.fromfile(configs / _CONFIGS[softmax])
+    # The weights are in the checkpoint.
+    config.model.pretrained = None
     notes: list[str] = []
-    state = _rename(theirs)
+    if softmax:
+        classes = len(theirs[_SOFTMAX])
+        state = _rename(theirs)
+        state[f"{_HEAD}conv_seg.bias"] = theirs[_SOFTMAX].new_zeros(classes)
+        notes.append("the bias of the last convolution is 0, since theirs has none")
+    else:
+        prototypes = theirs.pop("prototypes", None)
+        if prototypes is None or prototypes.ndim != 3:
+            raise ValueError(
+                f"Expected {checkpoint} to hold `prototypes` of three dimensions or `{_SOFTMAX}`, "
+                "as the authors' HRNet-W48 with prototypes and its softmax baseline do, but found "
+                f"keys such as {sorted(theirs)[:4]}."
+            )
+        classes = len(prototypes)
+        state = {**_rename(theirs), **_bank(prototypes)}
+        config.model.decode_head.num_prototypes = prototypes.shape[1]
     _fold_bias(state, notes)
-    state.update(_bank(prototypes))
-    classes, per_class, _ = prototypes.shape
-    config = Config(config.to_dict())
-    config.model.pretrained = None  # the weights are in the checkpoint
-    config.model.decode_head.update(num_classes=classes, num_prototypes=per_class)
-    if classes != 19:
+    if classes != config.model.decode_head.num_classes:
+        config.model.decode_head.num_classes = classes
+        # The weights of Cityscapes' classes, of which there are 19.
+        config.model.decode_head.loss_decode.class_weight = None
         notes.append(f"{classes} classes: the data set of the config, Cityscapes, has 19")
     _check_fit(config, state, checkpoint)
     return Converted(config, state, notes)

@@ -107,7 +107,8 @@ def _network(checkout: Path, *, softmax: bool = False) -> Any:
         (hrnet.HRNet_W48, "H_48_D_4") if softmax else (hrnet.HRNet_W48_Proto, "H_48_D_4_proto")
     )
     net = kind(_configer(checkout, settings))
-    weights = rules.released_weights(net.backbone, softmax=softmax)
+    weights = rules.released_weights(net.backbone)
+    weights = rules.softmax_weights(weights) if softmax else weights
     # Strict: the rule's names and shapes are those of their network, all of them.
     nn.DataParallel(net).load_state_dict(weights)
     return net.double().eval()

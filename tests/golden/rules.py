@@ -51,12 +51,11 @@ def picture() -> NDArray[np.uint8]:
     return colours.clip(0, 255).astype(np.uint8)
 
 
-def released_weights(backbone: nn.Module, *, softmax: bool = False) -> dict[str, Tensor]:
+def released_weights(backbone: nn.Module) -> dict[str, Tensor]:
     """The weights of a file as the authors save it, made by rule, fp32.
 
     Args:
         backbone: An HRNet-W48, whose names and shapes are the authors'; not its weights.
-        softmax: Whether it is their softmax baseline, and not the network with prototypes.
     """
     shapes: dict[str, tuple[int, ...]] = {
         f"module.backbone.{key}": tuple(value.shape) for key, value in backbone.state_dict().items()
@@ -66,12 +65,6 @@ def released_weights(backbone: nn.Module, *, softmax: bool = False) -> dict[str,
     for name in ("weight", "bias", "running_mean", "running_var"):
         shapes[f"module.cls_head.1.0.{name}"] = (WIDTH,)
     shapes["module.cls_head.1.0.num_batches_tracked"] = ()
-    if softmax:
-        shapes["module.cls_head.3.weight"] = (CLASSES, WIDTH, 1, 1)
-        weights = {key: _filled(key, shape) for key, shape in shapes.items()}
-        # Features are about 1e10 large under these weights; the others normalise them.
-        weights["module.cls_head.3.weight"] *= 1e-10
-        return weights
     shapes["module.prototypes"] = (CLASSES, PROTOTYPES, WIDTH)
     for layer in (0, 2):
         shapes[f"module.proj_head.proj.{layer}.weight"] = (WIDTH, WIDTH, 1, 1)
@@ -83,6 +76,22 @@ def released_weights(backbone: nn.Module, *, softmax: bool = False) -> dict[str,
     for key in list(weights):
         if ".proj_head.proj." in key:
             weights[key.replace(".proj.", ".mlp2.")] = weights[key]
+    return weights
+
+
+def softmax_weights(released: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same of their softmax baseline.
+
+    Args:
+        released: Those of the network with prototypes.
+    """
+    shared = ("module.backbone.", "module.cls_head.")
+    weights = {key: value for key, value in released.items() if key.startswith(shared)}
+    # Joined features are about 1e10 large under these weights, beside which no bias would count.
+    weights["module.cls_head.0.weight"] = 1e-10 * weights["module.cls_head.0.weight"]
+    weights["module.cls_head.3.weight"] = _filled(
+        "module.cls_head.3.weight", (CLASSES, WIDTH, 1, 1)
+    )
     return weights
 
 
