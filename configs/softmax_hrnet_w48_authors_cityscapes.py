@@ -12,7 +12,7 @@ MMSegmentation 1.2.2 fails on ignored pixels (the twin with prototypes has them)
 _base_ = "./softmax_hrnet_w48_cityscapes.py"
 custom_imports = dict(imports=["mmseg_proto"], allow_failed_imports=False)
 model = dict(
-    # `input_mode` of their file: BGR stays BGR, and the mean and std of RGB are taken in that order.
+    # `input_mode` of their file: BGR stays BGR, and meets the mean and std of RGB in that order.
     data_preprocessor=dict(bgr_to_rgb=False),
     backbone=dict(type="HRNetAligned"),
     decode_head=dict(kernel_size=3, dropout_ratio=0.1, align_corners=True),

@@ -20,7 +20,7 @@ RECIPES = [f"{model}_{data}" for model in PAPER + OTHERS for data in DATA_SETS]
 #: Numbers of classes of ADE20K-full.
 FULL = (150, 300, 500, 700, 847)
 #: The authors' arrangement, beside the recipes.
-AUTHORS = "proto_hrnet_w48_authors_cityscapes"
+AUTHORS = "hrnet_w48_authors_cityscapes"
 ABLATIONS: dict[str, dict[str, Any]] = {
     "ce": dict(loss_prototype=dict(contrast_weight=0.0, distance_weight=0.0)),
     "ce_ppc": dict(loss_prototype=dict(distance_weight=0.0)),

@@ -130,9 +130,10 @@ def test_ablations_run(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_authors_arrangement_runs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["softmax", "proto"])
+def test_the_authors_arrangement_runs(kind: str, tmp_path: Path) -> None:
     data_root = make_folder("cityscapes", tmp_path)
-    _train("proto", AUTHORS.removeprefix("proto_"), data_root, tmp_path)
+    _train(kind, AUTHORS, data_root, tmp_path)
 
 
 @pytest.fixture

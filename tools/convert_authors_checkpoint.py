@@ -17,7 +17,7 @@ def main() -> None:
         description=__doc__,
         epilog="Example: python convert_authors_checkpoint.py hrnet_w48_proto.pth -o authors",
     )
-    parser.add_argument("checkpoint", type=Path, help="file of the authors' release, with prototypes or softmax")
+    parser.add_argument("checkpoint", type=Path, help="file of the authors' release")
     parser.add_argument(
         "-o", "--out", type=Path, required=True, metavar="STEM", help="writes STEM.py and STEM.pth"
     )
