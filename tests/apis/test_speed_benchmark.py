@@ -2,9 +2,11 @@ import functools
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from golden import rules
 from rich.console import Console
 from torch import Tensor
 
@@ -29,6 +31,20 @@ TINY = SpeedSettings(
     models=("segformer_b0",),
     size=64,
 )
+
+
+def test_the_authors_step_is_theirs() -> None:
+    """By what their own code gave: the loss, its gradient and the moved prototypes of one step."""
+    golden = np.load(rules.HERE / "authors_updates.npz")
+    step = rules.training_step(0, ignored=False)
+    embeddings = step.embeddings.clone().requires_grad_()
+    # Their network normalises what it is given, through which the gradient flows.
+    pixels = F.normalize(embeddings.permute(0, 2, 3, 1).flatten(0, 2), dim=1)
+    _, loss, moved = authors_step(pixels, rules.start(), step.labels.flatten(), 1.0, 0.9)
+    assert loss.item() == pytest.approx(float(golden["argmax_loss"]), abs=1e-9)
+    gradient = torch.autograd.grad(loss, embeddings)[0]
+    np.testing.assert_allclose(gradient, golden["argmax_gradient"], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(moved, golden["argmax_prototypes"], rtol=0, atol=1e-9)
 
 
 def test_all_steps_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,8 +194,10 @@ def _updates(checkout: Path) -> Arrays:
             targets.append(output["target"])
         arrays[f"{name}_prototypes"] = torch.stack(moved)[:: 1 if name == "fast" else 19].numpy()
         arrays[f"{name}_targets"] = torch.stack(targets).numpy().astype(np.int16)
-    # One step without ignored pixels, the largest of the plan instead of a sample.
+    # One step without ignored pixels, the largest of the plan instead of a sample, and a LayerNorm
+    # over scores as it is at the start of a training.
     net = _bare_network(0.9)
+    net.mask_norm.reset_parameters()
     step = rules.training_step(0, ignored=False)
     output = _forward(net, step, sampled=False)
     contrast, distance, _ = _criteria(checkout)
