@@ -13,7 +13,10 @@ from mmseg_proto.ops import segment_sum, within_class_sinkhorn
 def authors_step(
     embeddings: Tensor, prototypes: Tensor, labels: Tensor, temperature: float, decay: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Make a step as the released code does: all similarities twice, clustering class by class.
+    """Make a step as the release does: all similarities twice, clustering class by class.
+
+    It is `prototype_learning` and the losses of tfzhou/ProtoSeg, commit 1c4a778, but for the argmax
+    of the plan in place of a sample. Tests compare it with what that code gave.
 
     Args:
         embeddings: Unit-norm embeddings, shape ``(N, D)``.
