@@ -88,12 +88,12 @@ def _theirs(module: str) -> Any:
     return importlib.import_module(module)
 
 
-def _configer(checkout: Path, name: str, **network: Any) -> Any:
+def _configer(checkout: Path, name: str) -> Any:
     """Their settings from their file, and what their scripts give on the command line."""
     configer = _theirs("lib.utils.tools.configer").Configer(
         configs=str(checkout / "configs" / "cityscapes" / f"{name}.json")
     )
-    settings = dict(backbone="hrnet48", bn_type="torchbn", resume=None, pretrained=None, **network)
+    settings = dict(backbone="hrnet48", bn_type="torchbn", resume=None, pretrained=None)
     for key, value in settings.items():
         put = configer.update if configer.exists("network", key) else configer.add
         put(["network", key], value)

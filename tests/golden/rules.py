@@ -199,7 +199,7 @@ def cosines(pixels: int) -> Tensor:
 
 #: Numbers of pixels whose plans are stored; 6 are fewer than there are prototypes.
 PLANS = (6, 11, 100, 2000)
-#: Draws of the plan of the first pixel count in `DRAWN`, all pixels at once.
+#: The plan of how many pixels is drawn from, and how often.
 DRAWN, DRAWS = 11, 20_000
 
 
