@@ -109,6 +109,15 @@ def test_what_prototype_losses_are_divided_by(loss: dict[str, Any], share: float
         assert many[name].item() == pytest.approx(share * few[name].item(), rel=1e-6)
 
 
+def test_without_ignored_pixels_nothing_changes_to_the_bit() -> None:
+    default, labelled = (
+        losses_and_gradients(build(**VARIANTS[name]), *pixels(7))
+        for name in ("the host's default", "labelled pixels")
+    )
+    for name in ("loss_ppc", "slope of loss_ppc", "loss_ppd", "slope of loss_ppd"):
+        assert torch.equal(default[name], labelled[name]), name
+
+
 def test_the_host_s_default_divides_by_all_pixels() -> None:
     """What the prototype losses follow, asked of the host's own head."""
     init_default_scope("mmseg")
