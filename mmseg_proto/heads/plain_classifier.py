@@ -51,9 +51,10 @@ class PlainClassifier(nn.Module):
         super().__init__()
         # Under the name by which the decode head asks for it.
         self.embedding = classifier.embedding
-        self.score_scale = classifier.score_scale
+        score_scale = classifier.score_scale
+        self.score_norm = None if score_scale.is_factor else score_scale
         self.shape, self.fused = classifier.bank.shape, fused
-        factor = classifier.score_scale.factor()
+        factor = score_scale.factor()
         alive = classifier.bank.alive_mask
         scale = torch.ones(1) if factor is None else factor.detach().float().cpu()
         # What does not exist has the smallest cosine, whatever the pixel: no weight but a bias.
@@ -83,8 +84,8 @@ class PlainClassifier(nn.Module):
             cosines = units.permute(0, 2, 3, 1) @ self.weight + self.floor
             best = cosines.unflatten(3, self.shape).amax(dim=4)
             scores = (best * self.scale).permute(0, 3, 1, 2)
-        if not self.score_scale.is_factor:
+        if self.score_norm is not None:
             # Over classes, hence after the maximum: it cannot be folded into the prototypes.
-            scores = self.score_scale(scores.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+            scores = self.score_norm(scores.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         logits: Tensor = scores
         return logits

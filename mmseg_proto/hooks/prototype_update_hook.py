@@ -174,9 +174,9 @@ class PrototypeUpdateHook(Hook):
 
 def _auxiliary_heads(model: nn.Module) -> list[str]:
     """Name the heads of a model that only help it in training."""
-    heads = getattr(bare_model(model), "auxiliary_head", None) or []
-    heads = heads if isinstance(heads, nn.ModuleList) or not heads else [heads]
-    return [f"auxiliary {type(head).__name__}" for head in heads]
+    heads = getattr(bare_model(model), "auxiliary_head", ())
+    several = isinstance(heads, (nn.ModuleList, tuple))
+    return [f"auxiliary {type(head).__name__}" for head in (heads if several else [heads])]
 
 
 def _prototype_heads(model: nn.Module) -> Iterator[tuple[str, Any]]:
