@@ -39,17 +39,17 @@ def test_an_update_is_the_equation_and_keeps_unit_length(problem: Problem, decay
         problem.embeddings, labels, assigned, labels, similarity.argmax(dim=1), shape
     )
     assert statistics.counts.sum() == statistics.wins.sum() == (labels >= 0).sum()
-    moved = move_prototypes(problem.prototypes.float(), statistics.sums, statistics.counts, decay)
-    torch.testing.assert_close(moved.norm(dim=2), problem.alive.float(), rtol=0, atol=1e-5)
+    moved = move_prototypes(problem.prototypes, statistics.sums, statistics.counts, decay)
+    torch.testing.assert_close(moved.norm(dim=2), problem.alive.double(), rtol=0, atol=1e-5)
     # Embeddings that cancel out give no direction, and where old and new do, nor does their sum.
     expected = reference.moved_prototypes(
         problem.prototypes, problem.embeddings, labels, assigned, decay
     )
     clear = (statistics.sums.norm(dim=2) > 1e-3) | (statistics.counts == 0)
     target = F.normalize(statistics.sums, dim=-1)
-    mixed = decay * problem.prototypes.float() + (1 - decay) * target
+    mixed = decay * problem.prototypes + (1 - decay) * target
     clear &= (mixed.norm(dim=2) > 1e-3) | (statistics.counts == 0)
-    torch.testing.assert_close(moved[clear].double(), expected[clear], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(moved[clear], expected[clear], rtol=1e-3, atol=1e-3)
 
 
 @many
