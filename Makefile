@@ -43,10 +43,10 @@ demo: $(STAMP) ## train and test a small prototype model on drawn scenes, beside
 	@$(PY) tools/demo.py
 
 test: $(STAMP) ## run the tests that are quick enough for every change
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile -m "not slow"
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-all: $(STAMP) ## run every test
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-openmmlab: ## run the quick tests on OpenMMLab's packages, in an environment of their own
 	@$(MAKE) --no-print-directory test FAMILY=openmmlab VENV=.venv-openmmlab
