@@ -45,8 +45,9 @@ def apply_preset(
     if preset is None:
         return filled, []
     arguments = filled.arguments
-    for key in filled.filled.keys() - own - accepted_arguments(decoder):
-        arguments.pop(key, None)  # of decoders, and this one does not take it
+    # What is meant for decoders and this one does not take; the log must not name it either.
+    for key in (filled.filled.keys() & arguments.keys()) - own - accepted_arguments(decoder):
+        del arguments[key], filled.filled[key]
     losses = arguments.get("loss_decode", default_argument(decoder, "loss_decode"))
     arguments["loss_decode"], others = average_over_labelled(losses)
     if arguments["loss_decode"] != losses:
